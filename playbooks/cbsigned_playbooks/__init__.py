@@ -1,0 +1,1 @@
+"""Playbook actions of cbsigned: defined once here, bound to each SOAR platform."""
