@@ -296,7 +296,7 @@ def read_signature(file_hash: str, records: Sequence[BinaryRecord], source: str,
         )
         return _signature(
             file_hash, ordered[0], SigningStatus.UNKNOWN, Cause.CONTRADICTION,
-            f"Records of this file contradict each other: {told}. Read the binary on both hosts before trusting either.",
+            f"Records of this file contradict each other: {told}. Compare the hosts before trusting either.",
             Certainty.DISPUTED, source, read_at,
         )  # fmt: skip
     speaker = next((record for record in ordered if _read_one(record)[0]), ordered[0])

@@ -1,18 +1,34 @@
-"""Alerts in, enrichments out: reads, asks for each distinct observable once, and concludes."""
+"""Alerts in, enrichments out: reads a window of alerts, asks for each distinct observable once, and concludes.
+
+One window's questions go out together: its processes generation by generation, then all hashes, the ancestors'
+included, in one batch. Whatever fails, every alert comes out, in order, with the reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Optional
+from itertools import islice
+from typing import Any, Optional, Union
 
-from cbsigned.alert import Alert, ObservableSet
-from cbsigned.binary import Signature, SigningStatus
-from cbsigned.gaps import Gap
-from cbsigned.lineage import Lineage
+from cbsigned.alert import Alert, ObservableSet, Role, parse_alert
+from cbsigned.binary import Certainty, Signature, SigningStatus, read_signature, unknown_signature
+from cbsigned.cache import TieredCache
+from cbsigned.codec import decode_process, decode_signature, encode
+from cbsigned.errors import AlertError
+from cbsigned.gaps import Cause, Gap
+from cbsigned.lineage import EndedBy, Lineage, Node, ProcessSource, lineages
+from cbsigned.process import Process
+from cbsigned.settings import Settings
+from cbsigned.sighting import Sighting, locate
+from cbsigned.signing import BinarySource, JointSource, joint_statuses, signing_statuses
+from cbsigned.timing import Deadline, utc_now
 
-__all__ = ["Enrichment", "Subject", "Verdict"]
+__all__ = ["Caches", "Enrichment", "Sources", "Subject", "Verdict", "enrich", "statuses_of"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,3 +89,268 @@ class Enrichment:
     def verdict(self) -> Optional[Verdict]:
         """The first subject's verdict, or None where the alert names nothing to look up."""
         return self.subjects[0].verdict if self.subjects else None
+
+
+def _signature_cache() -> TieredCache[Signature]:
+    return TieredCache(encode, decode_signature)
+
+
+def _process_cache() -> TieredCache[Process]:
+    return TieredCache(encode, decode_process)
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Where answers are kept between windows and calls; in memory unless told otherwise."""
+
+    signatures: TieredCache[Signature] = field(default_factory=_signature_cache)
+    processes: TieredCache[Process] = field(default_factory=_process_cache)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Who is asked; often one object in all three places.
+
+    Attributes:
+        processes: None where lineage cannot be asked.
+        joint: Needed for `strategy="joint"` alone.
+        caches: None asks the sources every time, as suits a store that is being written.
+    """
+
+    binaries: BinarySource
+    processes: Optional[ProcessSource] = None
+    joint: Optional[JointSource] = None
+    caches: Optional[Caches] = None
+
+
+def enrich(
+    alerts: Iterable[Union[Mapping[str, Any], Alert]], sources: Sources, settings: Optional[Settings] = None
+) -> Iterator[Enrichment]:
+    """Yield the enrichment of every alert, in order, one window at a time.
+
+    Alerts are read lazily, a window ahead. Nothing that a source does raises here: failed look-ups are gaps, and
+    an alert that cannot be read is an enrichment that says why.
+
+    Args:
+        alerts: Records as platforms send them, or alerts already read.
+        sources: Who is asked. On Carbon Black EDR 6.x and later a window costs at most
+            ⌈hashes/200⌉ + ⌈guids/200⌉ per generation + 2 requests.
+        settings: Window, deadline, depth, strategy.
+
+    References:
+        - cb-edr-api §5.1 (batched binary look-up), §7 option d (one request per generation)
+    """
+    settings = settings or Settings()
+    pending = iter(alerts)
+    while True:
+        window = list(islice(pending, settings.window))
+        if not window:
+            return
+        yield from _Window([_read(record) for record in window], sources, settings).enrichments()
+
+
+def statuses_of(
+    names: Mapping[str, set[str]], sources: Sources, settings: Settings, deadline: Deadline
+) -> dict[str, Signature]:
+    """Return the signing status of each hash by the strategy that the settings choose.
+
+    Args:
+        names: Lower-case MD5 or SHA-256 → process names it was seen under; the names serve the joint query alone.
+    """
+    cache = sources.caches.signatures if sources.caches else None
+    if settings.strategy != "joint":
+        return signing_statuses(sources.binaries, names, deadline, cache=cache, life=settings.life)
+    if sources.joint is None:
+        reason = "This source cannot be asked the joint query. Use strategy=binary."
+        return {file_hash: unknown_signature(file_hash, Cause.UNSEARCHABLE, reason) for file_hash in names}
+    unsigned = settings.joint_miss == "unsigned"
+    return joint_statuses(sources.joint, names, deadline, miss_is_unsigned=unsigned, cache=cache, life=settings.life)
+
+
+_Read = tuple[Mapping[str, Any], Optional[Alert], Optional[Gap]]
+
+
+def _read(record: Union[Mapping[str, Any], Alert]) -> _Read:
+    if isinstance(record, Alert):
+        return {}, record, None
+    kept = record if isinstance(record, Mapping) else {"value": record}
+    try:
+        return kept, parse_alert(record), None
+    except AlertError as exc:
+        return kept, None, Gap("alert", exc.cause, str(exc))
+
+
+class _Window:
+    """One window of alerts: what is asked for them, and what is concluded."""
+
+    def __init__(self, read: list[_Read], sources: Sources, settings: Settings) -> None:
+        self.read, self.sources, self.settings = read, sources, settings
+        self.deadline = Deadline(settings.deadline_s)
+        self.guids: dict[int, str] = {}  # both by id of the observable set: hashing whole sets is slow
+        self.unlocated: dict[int, Gap] = {}
+        self.chains: dict[str, Lineage] = {}
+        sets = [s for _record, alert, _gap in read if alert is not None for s in alert.sets]
+        if sources.processes is not None:
+            self._find_processes(sets, {id(s): alert.at for _r, alert, _g in read if alert for s in alert.sets})
+        self.signatures = statuses_of(self._names(sets), sources, settings, self.deadline)
+
+    def enrichments(self) -> Iterator[Enrichment]:
+        now = utc_now()
+        for record, alert, problem in self.read:
+            subjects = tuple(self._subject(s) for s in alert.sets) if alert is not None else ()
+            gaps = tuple(dict.fromkeys(([problem] if problem else []) + [g for s in subjects for g in s.gaps]))
+            yield Enrichment(record, alert, subjects, not any(g.cause.failed for g in gaps), gaps, now)
+
+    def _find_processes(self, sets: list[ObservableSet], seen_at: Mapping[int, Optional[datetime]]) -> None:
+        """Locate what has no guid, then walk all lineages together."""
+        source, settings = self.sources.processes, self.settings
+        if source is None:
+            return
+        acting = [s for s in sets if s.role in (Role.PROCESS, Role.CHILD, Role.PARENT)]
+        sightings = {}
+        for s in acting:
+            if s.process_guid is not None:
+                self.guids[id(s)] = s.process_guid
+            elif settings.lineage and s.host is not None and s.role is Role.PROCESS:
+                sightings[id(s)] = Sighting(s.host, s.pid, s.started_at, seen_at.get(id(s)), s.file_hash, s.name)
+        located = locate(source, sightings.values(), self.deadline) if sightings else {}
+        told = {s.process.guid: s.process for s in acting if s.process is not None}
+        for key, sighting in sightings.items():
+            found = located[sighting]
+            if isinstance(found, Gap):
+                self.unlocated[key] = found
+            else:
+                self.guids[key] = found.guid
+        wanted = [self.guids[id(s)] for s in acting if id(s) in self.guids and (settings.lineage or not s.file_hash)]
+        caches = self.sources.caches
+        self.chains = lineages(
+            source,
+            wanted,
+            self.deadline,
+            max_depth=settings.max_depth if settings.lineage else 0,
+            relatives=settings.relatives if settings.lineage else 0,
+            told=told,
+            cache=caches.processes if caches else None,
+            cache_life_s=settings.life.process_s,
+        )
+
+    def _names(self, sets: Iterable[ObservableSet]) -> dict[str, set[str]]:
+        """Return every hash to ask for, with the names it was seen under."""
+        names: dict[str, set[str]] = {}
+        for s in sets:
+            if s.file_hash is not None:
+                names.setdefault(s.file_hash, set()).update([s.name.lower()] if s.name else [])
+        for chain in self.chains.values():
+            for process in chain.processes():
+                if process.file_hash is not None:
+                    names.setdefault(process.file_hash, set()).update([process.name] if process.name else [])
+        return names
+
+    def _subject(self, observables: ObservableSet) -> Subject:
+        chain = self.chains.get(self.guids.get(id(observables), ""))
+        signature = self._signature(observables, chain.nodes[0] if chain is not None else None)
+        hashes = {p.file_hash for p in chain.processes() if p.file_hash} if chain is not None else set()
+        signatures = {h: self.signatures[h] for h in sorted(hashes)}
+        signatures[signature.hash] = signature
+        shown = chain if self.settings.lineage else None
+        gaps = self._gaps(observables, signature, shown)
+        return Subject(
+            observables, signature, _verdict(signature, observables, shown, signatures), shown, signatures, gaps
+        )
+
+    def _signature(self, observables: ObservableSet, own: Optional[Node]) -> Signature:
+        file_hash = observables.file_hash or (own.process.file_hash if own is not None else None)
+        signature = _nothing_to_ask(observables, own) if file_hash is None else self.signatures[file_hash]
+        if signature.status is SigningStatus.UNKNOWN and observables.claimed is not None:
+            return _claim(signature, observables) or signature
+        return signature
+
+    def _gaps(self, observables: ObservableSet, signature: Signature, chain: Optional[Lineage]) -> tuple[Gap, ...]:
+        label = observables.name or observables.process_guid or observables.role.value
+        gaps = [Gap(f"{observables.role.value} {label}", Cause.BAD_OBSERVABLE, text) for text in observables.problems]
+        asked = self.signatures.get(observables.file_hash or "", signature)
+        if asked.status is SigningStatus.UNKNOWN:
+            gaps.append(Gap(f"signing status of {label}", asked.cause, asked.reason))
+        if id(observables) in self.unlocated:
+            gaps.append(self.unlocated[id(observables)])
+        elif self.settings.lineage and chain is None and observables.role is Role.PROCESS:
+            gaps.append(Gap(f"lineage of {label}", Cause.NO_OBSERVABLE, _no_lineage(observables, self.sources)))
+        if chain is not None:
+            gaps += [node.gap for node in chain.nodes if node.gap]
+            gaps += [self._node_gap(p) for p in chain.ancestors() if self._node_failed(p)]
+            gaps += [part.gap for part in (chain.children, chain.siblings) if part is not None and part.gap]
+        return tuple(dict.fromkeys(gaps))
+
+    def _node_failed(self, process: Process) -> bool:
+        return process.file_hash is not None and self.signatures[process.file_hash].cause.failed
+
+    def _node_gap(self, process: Process) -> Gap:
+        signature = self.signatures[process.file_hash or ""]
+        return Gap(f"signing status of {process.name or process.guid}", signature.cause, signature.reason)
+
+
+def _nothing_to_ask(observables: ObservableSet, own: Optional[Node]) -> Signature:
+    """Return *Unknown* for a subject without a hash, and why it has none."""
+    if observables.problems:
+        return unknown_signature("", Cause.BAD_OBSERVABLE, " ".join(observables.problems))
+    if observables.sha1 is not None:
+        reason = "Only a SHA-1 is known, and Carbon Black cannot be asked by SHA-1. Send the MD5 or SHA-256."
+        return unknown_signature("", Cause.UNSEARCHABLE, reason)
+    if own is not None and own.gap is not None and own.gap.cause is not Cause.START_NOT_RECORDED:
+        reason = f"The hash of its image is not known, because its process is not: {own.gap.reason}"
+        return unknown_signature("", own.gap.cause, reason)
+    if own is not None:
+        reason = (
+            f"No record of process {own.process.guid} has the hash of its image, so its signature cannot be looked up."
+        )
+        return unknown_signature("", Cause.NO_OBSERVABLE, reason)
+    if observables.foreign_id is not None:
+        reason = "The alert has no hash, and its process id is not one of Carbon Black's."
+        return unknown_signature("", Cause.NO_OBSERVABLE, reason)
+    return unknown_signature("", Cause.NO_OBSERVABLE, "The alert has no hash of this file.")
+
+
+def _claim(signature: Signature, observables: ObservableSet) -> Optional[Signature]:
+    """Return what the alert itself says, marked as its claim, or None where it names no status."""
+    if observables.claimed is None:
+        return None
+    claim = read_signature(signature.hash, [observables.claimed], "alert", utc_now())
+    if claim.status is SigningStatus.UNKNOWN or claim.evidence is None:
+        return None
+    evidence = replace(claim.evidence, certainty=Certainty.CLAIMED)
+    reason = f"{claim.reason} So says the alert; the source does not: {signature.reason}"
+    return replace(claim, cause=Cause.CLAIM, reason=reason, evidence=evidence)
+
+
+def _no_lineage(observables: ObservableSet, sources: Sources) -> str:
+    if sources.processes is None:
+        return "No source of processes is configured."
+    if observables.host is None:
+        return "The alert names neither a process guid nor a host, so the process cannot be found."
+    return "The alert has no process guid of Carbon Black's, and not enough else to find the process."
+
+
+_TEXTS = {
+    SigningStatus.SIGNED: "signed",
+    SigningStatus.UNSIGNED: "unsigned",
+    SigningStatus.UNKNOWN: "unknown",
+}
+
+
+def _verdict(
+    signature: Signature, observables: ObservableSet, chain: Optional[Lineage], signatures: Mapping[str, Signature]
+) -> Verdict:
+    """Conclude; the status is the record's, the notes are what an analyst must not miss beside it."""
+    notes = []
+    if observables.claimed is not None and signature.cause is not Cause.CLAIM:
+        word = observables.claimed.word
+        if word and word.lower() != signature.status.value.lower():
+            notes.append(f'The alert says "{word}", the record {signature.status.value}.')
+    for node in chain.nodes[1:] if chain is not None else ():
+        above = signatures.get(node.process.file_hash or "")
+        if above is not None and above.status.signed is False:
+            notes.append(f"Ancestor {node.process.name or node.process.guid} is {above.status.value}.")
+    if chain is not None and chain.ended_by in (EndedBy.LOOP, EndedBy.REUSED_PID, EndedBy.SOURCE_FAILED):
+        notes.append(chain.reason)
+    text = _TEXTS.get(signature.status, "signed, not valid")
+    return Verdict(signature.status, text, signature.reason, tuple(dict.fromkeys(notes)))

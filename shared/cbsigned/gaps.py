@@ -57,6 +57,24 @@ class Cause(str, Enum):
     NOT_ASKED = "not asked"
     """The question was not put: the deadline was spent, or a limit was reached."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether a look-up failed, so that asking again may give an answer; such answers are never kept."""
+        return self in _FAILURES
+
+
+_FAILURES = frozenset(
+    {
+        Cause.REFUSED,
+        Cause.BLOCKED,
+        Cause.TIMEOUT,
+        Cause.RATE_LIMITED,
+        Cause.UNAVAILABLE,
+        Cause.UNREADABLE,
+        Cause.NOT_ASKED,
+    }
+)
+
 
 @dataclass(frozen=True)
 class Gap:

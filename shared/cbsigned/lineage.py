@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Optional, Protocol, Union
 
 from cbsigned.cache import TieredCache
 from cbsigned.errors import NotFound, ProcessNotFound, SourceError
 from cbsigned.gaps import Cause, Gap
-from cbsigned.observables import short_host
 from cbsigned.process import Process, parent_of, process_of_guid
+from cbsigned.sighting import CandidateSource, Sighting
 from cbsigned.timing import Deadline, format_time
 
 __all__ = [
@@ -27,31 +27,12 @@ __all__ = [
     "Relatives",
     "Sighting",
     "lineages",
-    "locate",
 ]
 
 ProcessAnswers = Mapping[str, Union[Process, SourceError]]
 """For every guid asked: the process, `ProcessNotFound`, or why the source could not answer."""
 
 _CLOCK_SLACK = timedelta(seconds=2)
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """A process as an alert without a guid describes it: enough to find it, perhaps.
-
-    Attributes:
-        started_at: When the process started, if the alert says so.
-        seen_at: When it was seen running, else.
-        file_hash: MD5 or SHA-256 of its image.
-    """
-
-    host: str
-    pid: Optional[int] = None
-    started_at: Optional[datetime] = None
-    seen_at: Optional[datetime] = None
-    file_hash: Optional[str] = None
-    name: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,7 @@ class Relatives:
     gap: Optional[Gap] = None
 
 
-class ProcessSource(Protocol):
+class ProcessSource(CandidateSource, Protocol):
     """Where processes are read."""
 
     @property
@@ -81,15 +62,6 @@ class ProcessSource(Protocol):
         Args:
             guids: Distinct, any number; the source makes its own batches.
             deadline: Nothing is waited for beyond it.
-        """
-
-    def candidates(
-        self, sightings: Sequence[Sighting], deadline: Deadline
-    ) -> Mapping[Sighting, Union[tuple[Process, ...], SourceError]]:
-        """Return for every sighting the processes on its host that started in its time window.
-
-        The window is `started_at` ± 5 s, or the day up to `seen_at`; the source may narrow by hash or name, and
-        leaves the choice to `locate`.
         """
 
     def children(
@@ -105,7 +77,7 @@ class EndedBy(str, Enum):
     UNKNOWN_PARENT = "parent unknown to the sensor"
     NO_PARENT = "no parent recorded"
     START_NOT_RECORDED = "start not recorded"
-    NOT_FOUND = "parent not found"
+    NOT_FOUND = "not found"
     MAX_DEPTH = "depth limit"
     LOOP = "loop"
     REUSED_PID = "reused pid"
@@ -142,6 +114,15 @@ class Lineage:
     reason: str
     children: Optional[Relatives] = None
     siblings: Optional[Relatives] = None
+
+    def ancestors(self) -> list[Process]:
+        """Return the ancestors, nearest first."""
+        return [node.process for node in self.nodes[1:]]
+
+    def processes(self) -> list[Process]:
+        """Return every process that is shown: the chain, then children and siblings."""
+        others = [p for part in (self.children, self.siblings) if part is not None for p in part.nodes]
+        return [node.process for node in self.nodes] + others
 
     @property
     def whole(self) -> bool:
@@ -197,92 +178,6 @@ def lineages(
     return _with_relatives(source, chains, relatives, deadline) if relatives > 0 else chains
 
 
-def locate(
-    source: ProcessSource, sightings: Iterable[Sighting], deadline: Deadline
-) -> dict[Sighting, Union[Process, Gap]]:
-    """Return the process that each sighting means, or why it cannot be told.
-
-    With a pid, the latest process of that pid that had started by then is meant, since pids are reused. Without
-    one, the hash (or name) must leave exactly one.
-
-    Args:
-        source: Where processes are searched.
-        sightings: Repeats cost nothing.
-        deadline: Nothing is waited for beyond it.
-
-    References:
-        - alert-formats §1: own guid → host + pid + start time → host + hash + time window → hash only
-    """
-    wanted = list(dict.fromkeys(sightings))
-    found: dict[Sighting, Union[Process, Gap]] = {}
-    askable = []
-    for sighting in wanted:
-        if sighting.started_at is None and sighting.seen_at is None:
-            found[sighting] = Gap(_about(sighting), Cause.NO_OBSERVABLE, "The alert has no process guid and no time.")
-        elif sighting.pid is None and sighting.file_hash is None:
-            found[sighting] = Gap(
-                _about(sighting), Cause.NO_OBSERVABLE, "The alert has no process guid, and neither pid nor hash."
-            )
-        else:
-            askable.append(sighting)
-    answers = source.candidates(askable, deadline) if askable else {}
-    for sighting in askable:
-        answer = answers.get(sighting, ())
-        found[sighting] = answer.gap(_about(sighting)) if isinstance(answer, SourceError) else _choose(sighting, answer)
-    return found
-
-
-def _choose(sighting: Sighting, candidates: Sequence[Process]) -> Union[Process, Gap]:
-    """Pick the one process that a sighting can mean."""
-    fitting = [p for p in {c.guid: c for c in candidates}.values() if _fits(sighting, p)]
-    if not fitting:
-        return Gap(
-            _about(sighting),
-            Cause.NOT_FOUND,
-            f"No process on {sighting.host} fits {_telling(sighting)}; it may have aged out, or the sensor missed it.",
-        )
-    fitting.sort(key=lambda p: p.started_at.timestamp() if p.started_at else 0.0)
-    if sighting.pid is None and len(fitting) > 1:
-        return Gap(
-            _about(sighting),
-            Cause.AMBIGUOUS,
-            f"{len(fitting)} processes on {sighting.host} fit {_telling(sighting)}; add the pid or the process guid.",
-        )
-    return fitting[-1]
-
-
-def _fits(sighting: Sighting, process: Process) -> bool:
-    if process.host is not None and short_host(process.host) != short_host(sighting.host):
-        return False
-    if sighting.pid is not None and process.pid != sighting.pid:
-        return False
-    if sighting.file_hash is not None:
-        own = process.md5 if len(sighting.file_hash) == 32 else process.sha256
-        if own is not None and own != sighting.file_hash:
-            return False
-        if own is None and sighting.pid is None:
-            return False
-    return not (
-        sighting.started_at is None
-        and sighting.seen_at is not None
-        and process.ended_at is not None
-        and process.ended_at < sighting.seen_at - timedelta(minutes=5)
-    )
-
-
-def _about(sighting: Sighting) -> str:
-    return f"lineage of {sighting.name or 'a process'} on {sighting.host}"
-
-
-def _telling(sighting: Sighting) -> str:
-    parts = [
-        f"pid {sighting.pid}" if sighting.pid is not None else None,
-        f"hash {sighting.file_hash}" if sighting.file_hash else None,
-        f"start {format_time(sighting.started_at)}" if sighting.started_at else f"time {format_time(sighting.seen_at)}",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
 def _ask(
     source: ProcessSource,
     guids: Sequence[str],
@@ -298,7 +193,11 @@ def _ask(
     missing = [guid for guid in guids if guid not in known]
     if not missing:
         return
-    answers = source.processes(missing, deadline)
+    answers: ProcessAnswers
+    try:
+        answers = source.processes(missing, deadline)
+    except SourceError as exc:  # a source should return it as a value; nothing may be lost where it does not
+        answers = dict.fromkeys(missing, exc)
     for guid in missing:
         known[guid] = answers.get(guid) or ProcessNotFound(_not_found(guid, source.name))
     if cache is not None:
@@ -411,7 +310,11 @@ def _with_relatives(
     """Add children and siblings to each lineage; a failure becomes a gap."""
     parents = {guid: chain.nodes[0].process.parent_guid for guid, chain in chains.items()}
     asked = sorted(set(chains) | {parent for parent in parents.values() if parent is not None})
-    answers = source.children(asked, limit + 1, deadline)
+    answers: Mapping[str, Union[Relatives, SourceError]]
+    try:
+        answers = source.children(asked, limit + 1, deadline)
+    except SourceError as exc:
+        answers = dict.fromkeys(asked, exc)
     extended = {}
     for guid, chain in chains.items():
         parent = parents[guid]

@@ -100,7 +100,11 @@ def signing_statuses(
     found = _cached(cache, keys)
     missing = [file_hash for file_hash in wanted if file_hash not in found]
     if missing:
-        answers = source.binaries(missing, deadline)
+        answers: BinaryAnswers
+        try:
+            answers = source.binaries(missing, deadline)
+        except SourceError as exc:  # a source should return it as a value; nothing may be lost where it does not
+            answers = dict.fromkeys(missing, exc)
         read_at = utc_now()
         fresh = {}
         for file_hash in missing:
@@ -149,7 +153,11 @@ def joint_statuses(
     found = _cached(cache, keys)
     missing = [md5 for md5 in names if md5 not in found]
     pairs = [(md5, name) for md5 in missing for name in sorted(names[md5]) if len(md5) == 32]
-    hits = source.joint_hits(pairs, deadline) if pairs else {}
+    hits: Mapping[tuple[str, str], Union[bool, SourceError]]
+    try:
+        hits = source.joint_hits(pairs, deadline) if pairs else {}
+    except SourceError as exc:
+        hits = dict.fromkeys(pairs, exc)
     fresh = {md5: _joint(source.name, md5, sorted(names[md5]), hits, miss_is_unsigned) for md5 in missing}
     _keep(cache, keys, fresh, life)
     found.update(fresh)
@@ -189,11 +197,6 @@ def _joint(
     return Signature(md5, status, cause, reason, program_name=None, evidence=evidence)
 
 
-_FAILURES = {
-    Cause.REFUSED, Cause.BLOCKED, Cause.TIMEOUT, Cause.RATE_LIMITED, Cause.UNAVAILABLE, Cause.UNREADABLE, Cause.NOT_ASKED,
-}  # fmt: skip
-
-
 def _cached(cache: Optional[TieredCache[Signature]], keys: Mapping[str, str]) -> dict[str, Signature]:
     if cache is None or not keys:
         return {}
@@ -208,5 +211,5 @@ def _keep(
         cache.put_many({
             keys[file_hash]: (s, life.unknown_s if s.status is SigningStatus.UNKNOWN else life.signed_s)
             for file_hash, s in fresh.items()
-            if s.cause not in _FAILURES
+            if not s.cause.failed
         })  # fmt: skip
