@@ -1,0 +1,82 @@
+"""Text from outside made harmless to look at: no control characters, no hidden ones, a known width.
+
+Process names and command lines are written by whoever runs them. A terminal escape can repaint the line above, a
+right-to-left override turns `gpj.exe` into `exe.jpg`, a zero-width space makes two names look like one.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+
+__all__ = ["clean", "clip", "isolate", "pad", "width", "wrap"]
+
+_INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters that show nothing
+_RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
+
+
+def clean(value: object, limit: int = 0) -> str:
+    """Return a value as one visible line; what cannot be seen is written as `<U+202E>`, a tab as a space.
+
+    Args:
+        value: Anything; None gives the empty text.
+        limit: Most characters of the value to read, 0 for all; a cut is marked by `…`.
+    """
+    text = "" if value is None else str(value)
+    cut = bool(limit) and len(text) > limit
+    text = text[:limit] if cut else text
+    if not (text.isprintable() and _INVISIBLE.isdisjoint(text)):
+        text = "".join(_visible(c) for c in text)
+    return f"{text}…" if cut else text
+
+
+def width(text: str) -> int:
+    """Return how many terminal cells a text takes: wide characters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(c) for c in text)
+
+
+def clip(text: str, cells: int, ellipsis: str = "…") -> str:
+    """Return a text cut to at most `cells` terminal cells, the cut marked by `ellipsis`."""
+    if width(text) <= cells:
+        return text
+    room = cells - width(ellipsis)
+    if room < 0:
+        return ellipsis[:cells]
+    used, kept = 0, []
+    for c in text:
+        used += _cells(c)
+        if used > room:
+            break
+        kept.append(c)
+    return "".join(kept) + ellipsis
+
+
+def pad(text: str, cells: int) -> str:
+    """Return a text followed by spaces up to `cells` terminal cells."""
+    return text + " " * max(0, cells - width(text))
+
+
+def isolate(text: str) -> str:
+    """Return a text that cannot turn its neighbours round: right-to-left letters get an isolate of their own."""
+    if text.isascii() or not any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in text):
+        return text
+    return f"\u2068{text}\u2069"
+
+
+def wrap(text: str, cells: int, most: int) -> list[str]:
+    """Return a text as at most `most` lines of about `cells` characters, the rest cut with `…`."""
+    return textwrap.wrap(text, max(8, cells), max_lines=most, placeholder=" …") or [""]
+
+
+def _visible(c: str) -> str:
+    if c == "\t":
+        return " "
+    return c if c.isprintable() and c not in _INVISIBLE else f"<U+{ord(c):04X}>"
+
+
+def _cells(c: str) -> int:
+    if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
