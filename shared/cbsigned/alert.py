@@ -179,9 +179,9 @@ def _docs(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _is_process(doc: Mapping[str, Any]) -> bool:
-    return ("unique_id" in doc or "id" in doc or "process_guid" in doc) and (
-        "process_md5" in doc or "process_name" in doc or "process_pid" in doc
-    )
+    """Whether this is the EDR's process document; a row that merely has a process guid is none."""
+    own_id = "unique_id" in doc or parse_guid(doc.get("id")) is not None
+    return own_id and any(name in doc for name in ("process_md5", "process_name", "process_pid"))
 
 
 def _is_binary(doc: Mapping[str, Any]) -> bool:
@@ -189,7 +189,7 @@ def _is_binary(doc: Mapping[str, Any]) -> bool:
 
 
 def _document_set(doc: Mapping[str, Any], hit: Mapping[str, Any]) -> Optional[ObservableSet]:
-    if _is_process(doc):
+    if _is_process(doc) or "process_md5" in doc or "process_pid" in doc:
         return _process_set(doc, hit)
     return _binary_set(doc, hit, RecordKind.BINARY_DOCUMENT) if "md5" in doc else None
 

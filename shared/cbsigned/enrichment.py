@@ -15,7 +15,7 @@ from typing import Any, Optional, Union
 
 from cbsigned.alert import Alert, ObservableSet, Role, parse_alert
 from cbsigned.binary import Certainty, Signature, SigningStatus, read_signature, unknown_signature
-from cbsigned.cache import TieredCache
+from cbsigned.cache import Cache, TieredCache
 from cbsigned.codec import decode_process, decode_signature, encode
 from cbsigned.errors import AlertError
 from cbsigned.gaps import Cause, Gap
@@ -26,7 +26,17 @@ from cbsigned.sighting import Sighting, locate
 from cbsigned.signing import BinarySource, JointSource, joint_statuses, signing_statuses
 from cbsigned.timing import Deadline, utc_now
 
-__all__ = ["Caches", "Enrichment", "Sources", "Subject", "Verdict", "enrich", "statuses_of"]
+__all__ = [
+    "Caches",
+    "Enrichment",
+    "Sources",
+    "Subject",
+    "Verdict",
+    "enrich",
+    "process_cache",
+    "signature_cache",
+    "statuses_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -91,20 +101,22 @@ class Enrichment:
         return self.subjects[0].verdict if self.subjects else None
 
 
-def _signature_cache() -> TieredCache[Signature]:
-    return TieredCache(encode, decode_signature)
+def signature_cache(durable: Optional[Cache] = None) -> TieredCache[Signature]:
+    """Return a cache of signing statuses, in memory over `durable`."""
+    return TieredCache(encode, decode_signature, durable)
 
 
-def _process_cache() -> TieredCache[Process]:
-    return TieredCache(encode, decode_process)
+def process_cache(durable: Optional[Cache] = None) -> TieredCache[Process]:
+    """Return a cache of processes, in memory over `durable`."""
+    return TieredCache(encode, decode_process, durable)
 
 
 @dataclass(frozen=True)
 class Caches:
     """Where answers are kept between windows and calls; in memory unless told otherwise."""
 
-    signatures: TieredCache[Signature] = field(default_factory=_signature_cache)
-    processes: TieredCache[Process] = field(default_factory=_process_cache)
+    signatures: TieredCache[Signature] = field(default_factory=signature_cache)
+    processes: TieredCache[Process] = field(default_factory=process_cache)
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,9 @@ class Sources:
 
 
 def enrich(
-    alerts: Iterable[Union[Mapping[str, Any], Alert]], sources: Sources, settings: Optional[Settings] = None
+    alerts: Iterable[Union[Mapping[str, Any], Alert, AlertError]],
+    sources: Sources,
+    settings: Optional[Settings] = None,
 ) -> Iterator[Enrichment]:
     """Yield the enrichment of every alert, in order, one window at a time.
 
@@ -132,7 +146,7 @@ def enrich(
     an alert that cannot be read is an enrichment that says why.
 
     Args:
-        alerts: Records as platforms send them, or alerts already read.
+        alerts: Records as platforms send them, alerts already read, or the error in place of one that cannot be.
         sources: Who is asked. On Carbon Black EDR 6.x and later a window costs at most
             ⌈hashes/200⌉ + ⌈guids/200⌉ per generation + 2 requests.
         settings: Window, deadline, depth, strategy.
@@ -170,9 +184,11 @@ def statuses_of(
 _Read = tuple[Mapping[str, Any], Optional[Alert], Optional[Gap]]
 
 
-def _read(record: Union[Mapping[str, Any], Alert]) -> _Read:
+def _read(record: Union[Mapping[str, Any], Alert, AlertError]) -> _Read:
     if isinstance(record, Alert):
         return {}, record, None
+    if isinstance(record, AlertError):
+        return {}, None, Gap("alert", record.cause, str(record))
     kept = record if isinstance(record, Mapping) else {"value": record}
     try:
         return kept, parse_alert(record), None

@@ -184,7 +184,7 @@ def _number(spec: Spec, text: str, where: str, default: str) -> Union[int, float
     unit = {"seconds": "a number of seconds", "bytes": "a number of bytes"}.get(spec.kind, "a whole number")
     pattern = r"\d{1,15}(\.\d{1,6})?" if spec.kind == "seconds" else r"\d{1,15}"
     if not re.fullmatch(pattern, text, re.ASCII) or not spec.low <= float(text) <= spec.high:
-        raise ConfigError(f"{where}: expected {unit}, {spec.low:g} to {spec.high:,.15g}.{default}".replace(",", ""))
+        raise ConfigError(f"{where}: expected {unit}, {spec.low:g} to {spec.high:.15g}.{default}")
     return float(text) if spec.kind == "seconds" else int(text)
 
 

@@ -1,0 +1,263 @@
+"""The command line: options that every command has, where it prints, and how it ends.
+
+Sub-commands are found in the entry-point group `cbsigned.commands`: each is a function `(subparsers) -> None` that
+adds its parser and sets `run`, a function `(args, context) -> exit code`. So this module names no connector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, TextIO
+
+from cbsigned.config import Configuration, load_configuration
+from cbsigned.errors import CbSignedError, ConfigError, SourceError
+from cbsigned.settings import Settings
+
+if TYPE_CHECKING:
+    from cbsigned.enrichment import Sources
+
+__all__ = ["Context", "ExitCode", "Progress", "common_options", "main"]
+
+OUTPUTS = ("table", "json", "markdown", "html", "csv")
+_EXIT_CODES = """
+exit codes:
+  0    everything asked was answered (Unknown is an answer)
+  1    answered, but some look-ups failed or some input was malformed: see the gaps and standard error
+  2    wrong usage, configuration or input
+  3    the source cannot be asked at all
+  130  interrupted"""
+
+
+class ExitCode:
+    """How a command ended; see `cbsigned --help`."""
+
+    OK = 0
+    INCOMPLETE = 1
+    USAGE = 2
+    SOURCE = 3
+    INTERRUPTED = 130
+
+
+class Progress:
+    """A line on standard error that says how far a long run is; silent where nobody watches.
+
+    Args:
+        total: Steps in all, or None where that is not known.
+    """
+
+    def __init__(self, stream: TextIO, label: str, total: Optional[int], shown: bool) -> None:
+        self._stream, self._label, self._total, self._shown = stream, label, total, shown
+        self._started = self._drawn = time.monotonic()
+
+    def update(self, done: int, note: str = "") -> None:
+        """Draw, at most ten times a second."""
+        now = time.monotonic()
+        if not self._shown or now - self._drawn < 0.1:
+            return
+        self._drawn = now
+        rate = done / max(now - self._started, 0.001)
+        share = f"{done / self._total:4.0%} " if self._total else ""
+        self._stream.write(f"\r\x1b[K{self._label} {share}{done:,} ({rate:,.0f}/s) {note[:40]}")
+        self._stream.flush()
+
+    def done(self) -> None:
+        """Wipe the line."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+class Context:
+    """What a command works with: streams, settings, the source, and how to print.
+
+    Args:
+        args: Parsed options; the common ones are read here.
+        environ: The process environment.
+    """
+
+    def __init__(self, args: argparse.Namespace, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]) -> None:
+        self.stdout, self.stderr = stdout, stderr
+        self._args, self._environ = args, environ
+        self._configuration: Optional[Configuration] = None
+        self.output: str = args.output or ("table" if stdout.isatty() else "json")
+
+    @property
+    def configuration(self) -> Configuration:
+        """Settings with their origins, read once."""
+        if self._configuration is None:
+            self._configuration = load_configuration(self._args.config, self._environ)
+        return self._configuration
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.configuration.settings
+
+    @property
+    def colour(self) -> bool:
+        """Whether standard output is a terminal that wants colour."""
+        return self.stdout.isatty() and not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"
+
+    def store_path(self) -> Path:
+        """Return the store that `--store`, `CBSIGNED_STORE` or the configuration names.
+
+        Raises:
+            ConfigError: None of them does.
+        """
+        named = self._args.store or self.configuration.store
+        if not named:
+            raise ConfigError("No store is named. Use --store PATH or set CBSIGNED_STORE.")
+        return Path(named).expanduser()
+
+    def sources(self) -> Sources:
+        """Open what is to be asked: the named store, else the configured EDR server.
+
+        Raises:
+            ConfigError: Neither is configured.
+            SourceError: The store cannot be opened.
+        """
+        from cbsigned.enrichment import Caches, Sources, process_cache, signature_cache
+
+        if self._args.store or (self.configuration.store and not self.settings.edr):
+            from cbsigned.store.source import StoreSource
+
+            store = StoreSource(self.store_path())
+            return Sources(store, store, store)
+        if self.settings.edr is None:
+            raise ConfigError(
+                "Nothing to ask: no store is named and no server is configured. Use --store PATH, or set "
+                "CBSIGNED_EDR_URL and CBSIGNED_EDR_TOKEN, or write a configuration file (cbsigned config --help)."
+            )
+        from cbsigned.cache import FileCache
+        from cbsigned.edr import connect
+
+        edr = connect(self.settings.edr)
+        named = self.settings.cache_file
+        durable = FileCache(Path(named).expanduser(), self.settings.cache_max_bytes) if named else None
+        return Sources(edr, edr, edr, Caches(signature_cache(durable), process_cache(durable)))
+
+    def emit(self, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+        """Print rows in the chosen output: aligned columns, JSON lines, CSV, or a Markdown or HTML table.
+
+        Args:
+            columns: The ones to show, in order; JSON lines hold all of a row.
+        """
+        if self.output == "json":
+            for row in rows:
+                self.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        elif self.output == "csv":
+            from cbsigned.render.text import spreadsheet_safe
+
+            writer = csv.writer(self.stdout, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([spreadsheet_safe(_cell(row.get(name))) for name in columns] for row in rows)
+        else:
+            from cbsigned.render.text import rows_table
+
+            texts = [[_cell(row.get(name)) for name in columns] for row in rows]
+            self.stdout.write(rows_table(columns, texts, self.output, self._width()))
+
+    def progress(self, label: str, total: Optional[int] = None) -> Progress:
+        """Return a progress line; it draws on a terminal alone."""
+        return Progress(self.stderr, label, total, self.stderr.isatty())
+
+    def say(self, text: str) -> None:
+        """Write one line for the person to standard error."""
+        self.stderr.write(text + "\n")
+
+    def _width(self) -> int:
+        if not self.stdout.isatty():
+            return 100_000
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(self.stdout.fileno()).columns
+        return 100
+
+
+def common_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str] = OUTPUTS) -> None:
+    """Add the options that every command has."""
+    group = parser.add_argument_group("common options")
+    group.add_argument("--store", metavar="PATH", help="the embedded store to ask (default: CBSIGNED_STORE)")
+    group.add_argument("--config", metavar="FILE", help="settings (default: ~/.config/cbsigned/config.ini)")
+    group.add_argument("--output", choices=outputs, help="default: table on a terminal, json in a pipe")
+    group.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more on standard error; -vv each request"
+    )
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line and return the exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return ExitCode.USAGE
+    level = {0: logging.WARNING, 1: logging.INFO}.get(args.verbose, logging.DEBUG)
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("urllib3").setLevel(logging.WARNING)  # its DEBUG lines hold whole queries
+    try:
+        code = args.run(args, Context(args, sys.stdout, sys.stderr, os.environ))
+        sys.stdout.flush()
+        return int(code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted; what was written before is whole.\n")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader of our pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except SourceError as exc:
+        sys.stderr.write(f"cbsigned: {exc}\n")
+        return ExitCode.SOURCE
+    except CbSignedError as exc:
+        sys.stderr.write(f"cbsigned: {exc}\n")
+        return ExitCode.USAGE
+    except OSError as exc:
+        sys.stderr.write(f"cbsigned: {exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}\n")
+        return ExitCode.USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    from cbsigned import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="cbsigned",
+        description="Is this process signed, and where did it come from?",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cbsigned {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for point in sorted(_commands(), key=lambda p: _ORDER.get(p.name, 99)):
+        try:
+            point.load()(subparsers)
+        except ImportError as exc:
+            sys.stderr.write(f"cbsigned: the command {point.name} is left out: {exc}\n")
+    return parser
+
+
+_ORDER = {"enrich": 0, "signed": 1, "lineage": 2, "store": 3, "config": 9}
+
+
+def _commands() -> list[EntryPoint]:
+    found: Any = entry_points()
+    group = found.select(group="cbsigned.commands") if hasattr(found, "select") else found.get("cbsigned.commands", ())
+    return list({point.name: point for point in group}.values())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

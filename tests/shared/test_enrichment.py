@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Optional
+
+import pytest
+
+from cbsigned.binary import BinaryRecord, Certainty, RecordKind, SigningStatus
+from cbsigned.enrichment import Caches, Enrichment, Sources, enrich
+from cbsigned.errors import AlertError, SourceAuthError, SourceQueryError
+from cbsigned.gaps import Cause
+from cbsigned.lineage import EndedBy
+from cbsigned.process import Process, parse_process
+from cbsigned.settings import Settings
+from recording import Recording, document, guid_of, md5_of
+
+
+def process(number: int, parent: Optional[int] = None) -> Process:
+    found = parse_process({"id": guid_of(number), "process_name": f"p{number}.exe", "process_md5": md5_of(number)})
+    assert found is not None
+    return replace(
+        found, parent_guid=None if parent is None else guid_of(parent), pid=4 if parent is None else found.pid
+    )
+
+
+def source() -> Recording:
+    """Return six processes in a line; the image of 0 is Unsigned, of 3 unknown, of the others Signed."""
+    words = {0: "Unsigned", 1: "Signed", 2: "Signed", 4: "Signed", 5: "Expired"}
+    records = {md5_of(n): [document(word)] for n, word in words.items()}
+    return Recording(records, [process(n, n - 1 if n else None) for n in range(6)], hits=[(md5_of(4), "p4.exe")])
+
+
+def one(record: Any, recording: Optional[Recording] = None, **settings: Any) -> Enrichment:
+    recording = recording or source()
+    (found,) = enrich([record], Sources(recording, recording, recording), Settings(**settings))
+    return found
+
+
+def test_an_alert_gets_status_lineage_and_the_status_of_every_ancestor() -> None:
+    found = one({"process_guid": guid_of(5)})
+
+    subject = found.subjects[0]
+    assert subject.signature.status is SigningStatus.EXPIRED
+    assert (subject.verdict.text, found.complete) == ("signed, not valid", True)
+    assert subject.lineage is not None
+    assert subject.lineage.ended_by is EndedBy.ROOT
+    statuses = [subject.signatures[n.process.md5 or ""].status.value for n in subject.lineage.nodes]
+    assert statuses == ["Expired", "Signed", "Unknown", "Signed", "Signed", "Unsigned"]
+
+
+def test_an_unsigned_ancestor_is_noted_beside_the_verdict() -> None:
+    assert "Ancestor p0.exe is Unsigned." in one({"process_guid": guid_of(4)}).subjects[0].verdict.notes
+
+
+def test_each_distinct_observable_is_asked_once_in_one_batch() -> None:
+    recording = source()
+    alerts = [{"process_guid": guid_of(n % 6)} for n in range(500)]
+
+    found = list(enrich(alerts, Sources(recording, recording), Settings()))
+
+    assert len(found) == 500
+    assert [len(call) for call in recording.hash_calls] == [6]
+    assert sum(len(call) for call in recording.guid_calls) == 6
+
+
+def test_windows_are_read_lazily_and_answered_in_order() -> None:
+    recording, read = source(), []
+
+    def alerts() -> Iterator[dict[str, object]]:
+        for number in range(25):
+            read.append(number)
+            yield {"process_guid": guid_of(number % 6), "n": number}
+
+    stream = enrich(alerts(), Sources(recording, recording), Settings(window=10))
+    first = next(stream)
+
+    assert len(read) == 10
+    assert [first.record["n"], *(e.record["n"] for e in stream)] == list(range(25))
+
+
+def test_an_unknown_binary_is_unknown_and_not_unsigned() -> None:
+    found = one({"process_guid": guid_of(3)})
+
+    signature = found.subjects[0].signature
+    assert (signature.status, signature.cause) == (SigningStatus.UNKNOWN, Cause.NOT_FOUND)
+    assert "Unknown, not Unsigned" in signature.reason
+    assert found.complete
+
+
+@pytest.mark.parametrize("failure", [SourceAuthError("refused (403)"), SourceQueryError("blocked")], ids=["403", "400"])
+def test_a_failed_source_is_neither_not_found_nor_unsigned(failure: Any) -> None:
+    recording = source()
+    recording.failure = failure
+
+    found = one({"process_guid": guid_of(5), "md5": md5_of(5)}, recording)
+
+    assert found.subjects[0].signature.status is SigningStatus.UNKNOWN
+    assert found.subjects[0].signature.cause is failure.cause
+    assert (found.complete, found.subjects[0].observables.md5) == (False, md5_of(5))
+
+
+def test_without_a_hash_the_failure_of_the_process_look_up_is_the_reason() -> None:
+    recording = source()
+    recording.failure = SourceAuthError("refused (403)")
+
+    assert one({"process_guid": guid_of(5)}, recording).subjects[0].signature.cause is Cause.REFUSED
+
+
+def test_a_source_that_raises_loses_no_alert() -> None:
+    class Raising(Recording):
+        def binaries(self, hashes: object, deadline: object) -> Any:
+            raise SourceAuthError("refused")
+
+    assert one({"md5": md5_of(1)}, Raising()).subjects[0].signature.cause is Cause.REFUSED
+
+
+def test_the_alerts_own_word_answers_only_where_the_source_knows_nothing() -> None:
+    claim = {"alert_type": "watchlist.hit.query.binary", "digsig_result": "Signed"}
+
+    unknown = one({**claim, "md5": md5_of(99)}).subjects[0]
+    known = one({**claim, "md5": md5_of(0)}).subjects[0]
+
+    assert (unknown.signature.status, unknown.signature.cause) == (SigningStatus.SIGNED, Cause.CLAIM)
+    assert unknown.signature.evidence is not None
+    assert unknown.signature.evidence.certainty is Certainty.CLAIMED
+    assert unknown.gaps[0].cause is Cause.NOT_FOUND
+    assert known.signature.status is SigningStatus.UNSIGNED
+    assert 'The alert says "Signed", the record Unsigned.' in known.verdict.notes
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, 5, None, {"md5": "zz"}, AlertError("line 7 is not JSON")],
+    ids=["empty", "number", "none", "bad", "line"],
+)
+def test_an_alert_that_cannot_be_read_comes_out_and_says_why(record: Any) -> None:
+    found = one(record)
+
+    assert found.gaps
+    assert all(gap.reason for gap in found.gaps)
+
+
+def test_a_sha1_is_not_searchable_and_says_so() -> None:
+    assert one({"hash": "a" * 40}).subjects[0].signature.cause is Cause.UNSEARCHABLE
+
+
+def test_host_pid_and_time_lead_to_the_lineage() -> None:
+    wanted = process(2, 1)
+    moment = wanted.started_at.isoformat() if wanted.started_at else ""
+
+    found = one({"dest": "WS01", "process_id": str(wanted.pid), "start_time": moment})
+
+    assert found.subjects[0].lineage is not None
+    assert found.subjects[0].lineage.nodes[0].process.guid == wanted.guid
+
+
+def test_a_hash_alone_has_no_lineage_and_says_so() -> None:
+    gap = one({"md5": md5_of(1)}).subjects[0].gaps[0]
+
+    assert (gap.about, gap.cause) == ("lineage of process", Cause.NO_OBSERVABLE)
+
+
+def test_the_joint_strategy_reads_a_miss_as_unknown() -> None:
+    found = one({"process_guid": guid_of(5)}, strategy="joint").subjects[0]
+
+    assert (found.signature.status, found.signature.cause) == (SigningStatus.UNKNOWN, Cause.JOINT_MISS)
+    assert found.signatures[md5_of(4)].status is SigningStatus.SIGNED
+
+
+def test_the_2017_reading_of_a_miss_is_unsigned_on_demand() -> None:
+    found = one({"process_guid": guid_of(5)}, strategy="joint", joint_miss="unsigned").subjects[0]
+
+    assert found.signature.status is SigningStatus.UNSIGNED
+    assert "2017" in found.signature.reason
+
+
+def test_a_blocked_joint_query_is_not_a_miss() -> None:
+    recording = source()
+    recording.failure = SourceQueryError("joined searches are blocked")
+
+    found = one({"process_guid": guid_of(5), "md5": md5_of(5), "process_name": "a.exe"}, recording, strategy="joint")
+
+    assert found.subjects[0].signature.cause is Cause.BLOCKED
+
+
+def test_cached_answers_are_not_asked_again_and_failures_are() -> None:
+    recording = source()
+    sources = Sources(recording, recording, None, Caches())
+    alerts = [{"md5": md5_of(1)}, {"md5": md5_of(99)}]
+
+    for _ in range(3):
+        list(enrich(alerts, sources))
+    recording.failure = SourceAuthError("refused")
+    for _ in range(2):
+        failed = list(enrich([{"md5": md5_of(2)}], sources))
+
+    assert [len(call) for call in recording.hash_calls] == [2, 1, 1]
+    assert failed[0].subjects[0].signature.cause is Cause.REFUSED
+
+
+def test_two_records_that_disagree_reach_the_verdict() -> None:
+    recording = Recording({md5_of(1): [document("Signed"), BinaryRecord(RecordKind.IMAGE_LOAD, word="Unsigned")]})
+
+    assert one({"md5": md5_of(1)}, recording).subjects[0].signature.cause is Cause.CONTRADICTION
+
+
+def test_without_lineage_the_process_is_still_read_for_its_hash() -> None:
+    recording = source()
+
+    found = one({"process_guid": guid_of(5)}, recording, lineage=False).subjects[0]
+
+    assert (found.signature.status, found.lineage) == (SigningStatus.EXPIRED, None)
+    assert len(recording.guid_calls) == 1
