@@ -194,9 +194,7 @@ def _node(process: Process, depth: int, gap: Optional[Gap], signatures: Mapping[
     }
 
 
-def _relatives(
-    relatives: Optional[Relatives], depth: int, signatures: Mapping[str, Signature]
-) -> Optional[Document]:
+def _relatives(relatives: Optional[Relatives], depth: int, signatures: Mapping[str, Signature]) -> Optional[Document]:
     if relatives is None:
         return None
     return {

@@ -1,0 +1,133 @@
+"""What a card says, in the order in which an analyst needs it; text, Markdown and HTML only set it differently.
+
+Verdict and reason, who signed, where that comes from and how old it is, the process, then (by the renderers) the
+lineage and why it ends, then counts, and last what is *not* known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from cbsigned.render.document import Document
+
+__all__ = ["age", "counts", "evidence", "facts", "headline", "lineage_short", "shown", "unknowns", "verdict_word"]
+
+
+def verdict_word(subject: Optional[Document]) -> str:
+    """Return the status with what it means where the word alone may mislead: `Expired (signed, not valid)`."""
+    if subject is None:
+        return "Unknown"
+    status, text = str(subject["status"]), str(subject["verdict"]["text"])
+    return status if text.lower() == status.lower() else f"{status} ({text})"
+
+
+def headline(document: Document, subject: Optional[Document] = None) -> str:
+    """Return what a card is about: `git (pid 511) on host001`, or the alert where it names nothing."""
+    if subject is None:
+        alert = document["alert"] or {}
+        return str(alert.get("title") or alert.get("kind") or "Alert that names nothing to look up")
+    name = subject["name"] or subject["md5"] or subject["sha256"] or subject["process_guid"] or "unnamed"
+    pid = f" (pid {subject['pid']})" if subject["pid"] is not None else ""
+    host = f" on {subject['host']}" if subject["host"] else ""
+    return f"{name}{pid}{host}"
+
+
+def facts(document: Document, subject: Document) -> list[tuple[str, str]]:
+    """Return label and value of everything known about a subject but its lineage; nothing is shown empty."""
+    signature = subject["signature"]
+    alert = document["alert"] or {}
+    parts = (alert.get("title"), alert.get("kind"), alert.get("id"), alert.get("at"))
+    rows = [
+        ("Publisher", signature["publisher"]),
+        ("Issuer", signature["issuer"]),
+        ("Subject", signature["subject"] if signature["subject"] != signature["publisher"] else None),
+        ("Program name", signature["program_name"]),
+        ("Signed at", signature["signed_at"]),
+        ("Evidence", evidence(signature["evidence"])),
+        ("Alert claims", _claim(subject["claimed"])),
+        ("Role", subject["role"] if subject["role"] != "process" else None),
+        ("User", subject["user"]),
+        ("Started", subject["started_at"]),
+        ("Path", subject["path"]),
+        ("Command line", subject["cmdline"]),
+        ("MD5", subject["md5"]),
+        ("SHA-1", subject["sha1"]),
+        ("SHA-256", subject["sha256"]),
+        ("Process guid", subject["process_guid"]),
+        ("Foreign id", subject["foreign_id"]),
+        ("Alert", " · ".join(str(part) for part in parts if part)),
+    ]
+    return [(label, str(value)) for label, value in rows if value not in (None, "")]
+
+
+def evidence(found: Optional[Document]) -> str:
+    """Return what a signing status rests on, as one line; it says so where it rests on nothing."""
+    if found is None:
+        return "none: no record speaks"
+    made = "at an unknown time"
+    if found["recorded_at"]:
+        made = found["recorded_at"] + (f", {age(found['age_s'])} old" if found["age_s"] is not None else "")
+    said = f'word "{found["word"]}"' if found["word"] is not None else "no word"
+    if found["code"]:
+        said += f", code {found['code']}"
+    parts = (f"{found['record']} of {found['source']}", f"recorded {made}", f"read {found['read_at']}", said)
+    return "; ".join((*parts, found["certainty"]))
+
+
+def age(seconds: int) -> str:
+    """Return an age in its largest unit: `3 days`."""
+    for unit, length in (("year", 31_557_600), ("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            return _several(seconds // length, unit)
+    return _several(seconds, "second")
+
+
+def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
+    """Return a lineage in one line, newest first: `git ← code helper ← code`; a `…` for an end that is no root."""
+    if lineage is None:
+        return ""
+    names = [shown(node) for node in lineage["nodes"]]
+    return f" {arrow} ".join(names if lineage["ended_by"] == "root" else [*names, "…"])
+
+
+def shown(node: Document) -> str:
+    """Return a process's name, or its pid where the name is not known."""
+    if node["name"]:
+        return str(node["name"])
+    return f"pid {node['pid']}" if node["pid"] is not None else "unnamed"
+
+
+def counts(subject: Document) -> list[str]:
+    """Return what can be counted: hosts, places, ancestors, children, siblings."""
+    signature, lineage = subject["signature"], subject["lineage"]
+    told = []
+    if signature["host_count"] is not None:
+        told.append(f"seen on {_several(signature['host_count'], 'host')}")
+    if signature["paths"]:
+        told.append(f"under {_several(len(signature['paths']), 'path')}")
+    if lineage is not None:
+        told.append(_several(len(lineage["nodes"]) - 1, "ancestor"))
+        for kind, one, many in (("children", "child", "children"), ("siblings", "sibling", "siblings")):
+            part = lineage[kind]
+            if part is not None:
+                told.append(_several(part["total"], one, many))
+    return told
+
+
+def unknowns(gaps: Sequence[Document], problems: Sequence[str] = ()) -> list[str]:
+    """Return what is not known, one sentence each, no sentence twice."""
+    sentences = [f"{gap['about']} ({gap['cause']}): {gap['reason']}" for gap in gaps]
+    told = {gap["reason"] for gap in gaps}
+    return list(dict.fromkeys(sentences + [problem for problem in problems if problem not in told]))
+
+
+def _claim(claimed: Optional[Document]) -> Optional[str]:
+    if claimed is None:
+        return None
+    parts: list[Any] = [claimed["word"], claimed["code"], claimed["publisher"]]
+    return f"{', '.join(str(part) for part in parts if part)} ({claimed['record']})"
+
+
+def _several(number: int, one: str, many: Optional[str] = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

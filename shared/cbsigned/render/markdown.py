@@ -1,0 +1,133 @@
+"""One enrichment as Markdown, for tickets and notes; nothing from outside can become a link, a tag or a heading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from cbsigned.render.clean import clean
+from cbsigned.render.document import Document
+from cbsigned.render.facts import counts, facts, headline, shown, unknowns, verdict_word
+from cbsigned.render.marks import mark
+
+__all__ = ["escape_markdown", "markdown_card"]
+
+_MAX_VALUE = 600
+_MAX_NODE_VALUE = 200
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:@/=^$])")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
+
+
+def escape_markdown(value: object, limit: int = _MAX_VALUE) -> str:
+    """Return a value as one line of Markdown text that shows exactly itself.
+
+    Every character that Markdown, its tables, HTML or the usual autolinks and mentions read is escaped.
+
+    Args:
+        value: Anything; None gives the empty text.
+        limit: Most characters of the value, the cut marked by `…`.
+    """
+    return _SPECIAL.sub(r"\\\1", clean(value, limit)).translate(_ENTITIES)
+
+
+def markdown_card(document: Document, max_chars: int = 30_000) -> str:
+    """Return one alert with everything found out, as Markdown.
+
+    Args:
+        document: From `enrichment_document`.
+        max_chars: Most characters; a longer card ends at a whole line, with a sentence that says so.
+
+    References:
+        - soar-platforms §10: the card's content and order; Sentinel comments hold about 30,000 characters
+    """
+    lines: list[str] = []
+    for subject in document["subjects"]:
+        lines += [*_subject(document, subject), ""]
+    if not lines:
+        lines = list(_nothing(document))
+    return _bounded([line.rstrip() for line in lines], max_chars)
+
+
+def _subject(document: Document, subject: Document) -> Iterator[str]:
+    status = escape_markdown(verdict_word(subject))
+    yield f"### {mark(subject['status']).symbol} {status} — {escape_markdown(headline(document, subject))}"
+    yield ""
+    yield escape_markdown(subject["reason"])
+    yield ""
+    for note in subject["verdict"]["notes"]:
+        yield f"- **Note:** {escape_markdown(note)}"
+    if subject["verdict"]["notes"]:
+        yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield from (f"| {label} | {escape_markdown(value)} |" for label, value in facts(document, subject))
+    yield ""
+    if subject["lineage"] is not None:
+        yield from _lineage(subject["lineage"])
+    if counts(subject):
+        yield f"**Counts:** {' · '.join(counts(subject))}"
+        yield ""
+    yield from _unknown(unknowns(subject["gaps"], subject["problems"]))
+
+
+def _lineage(lineage: Document) -> Iterator[str]:
+    """Return a lineage as nested lists, the oldest ancestor first."""
+    yield "**Lineage**, oldest first"
+    yield ""
+    nodes = list(reversed(lineage["nodes"]))
+    for level, node in enumerate(nodes):
+        if node["depth"] == 0 and lineage["siblings"] is not None:
+            yield from _relatives(lineage["siblings"], "sibling", level)
+        yield from _node(node, level, "this process" if node["depth"] == 0 else "")
+    if lineage["children"] is not None:
+        yield from _relatives(lineage["children"], "child", len(nodes))
+    yield ""
+    yield f"**Ended:** {escape_markdown(lineage['ended_by'])}. {escape_markdown(lineage['reason'])}"
+    yield ""
+
+
+def _node(node: Document, level: int, tag: str) -> Iterator[str]:
+    pid = f"pid {node['pid']}" if node["pid"] is not None else None
+    parts = (node["status"], pid, node["user"], node["started_at"], tag)
+    about = " · ".join(escape_markdown(part, _MAX_NODE_VALUE) for part in parts if part)
+    name = escape_markdown(shown(node), _MAX_NODE_VALUE)
+    below = [f"gap: {node['gap']['reason']}"] if node["gap"] else []
+    below += [node["cmdline"]] if node["cmdline"] else []
+    told = "".join(f" — {escape_markdown(text, _MAX_NODE_VALUE)}" for text in below)
+    yield f"{'  ' * level}- {mark(node['status']).symbol} **{name}** {about}{told}"
+
+
+def _relatives(part: Document, kind: str, level: int) -> Iterator[str]:
+    for node in part["nodes"]:
+        yield from _node(node, level, kind)
+    if part["gap"] is not None:
+        yield f"{'  ' * level}- … {escape_markdown(part['gap']['reason'])}"
+
+
+def _nothing(document: Document) -> Iterator[str]:
+    yield f"### {mark(None).symbol} Unknown — {escape_markdown(headline(document))}"
+    yield ""
+    yield escape_markdown(document["reason"])
+    yield ""
+    yield from _unknown(unknowns(document["gaps"]))
+
+
+def _unknown(sentences: list[str]) -> Iterator[str]:
+    if sentences:
+        yield "**Not known**"
+        yield ""
+    yield from (f"- {escape_markdown(sentence)}" for sentence in sentences)
+
+
+def _bounded(lines: list[str], max_chars: int) -> str:
+    text = "\n".join(lines).rstrip() + "\n"
+    if len(text) <= max_chars:
+        return text
+    last = "\n*This card is cut; the JSON output holds all of it.*\n"
+    kept, used = [], len(last)
+    for line in lines:
+        used += len(line) + 1
+        if used > max_chars:
+            break
+        kept.append(line)
+    return "\n".join(kept) + last
