@@ -12,6 +12,7 @@ import unicodedata
 __all__ = ["clean", "clip", "isolate", "pad", "width", "wrap"]
 
 _INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters that show nothing
+_OPEN, _CLOSE = "\u2068", "\u2069"  # first strong isolate, pop directional isolate; no terminal cells
 _RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
 
 
@@ -50,7 +51,8 @@ def clip(text: str, cells: int, ellipsis: str = "…") -> str:
         if used > room:
             break
         kept.append(c)
-    return "".join(kept) + ellipsis
+    text = "".join(kept) + ellipsis
+    return text + _CLOSE * (text.count(_OPEN) - text.count(_CLOSE))
 
 
 def pad(text: str, cells: int) -> str:
@@ -62,12 +64,13 @@ def isolate(text: str) -> str:
     """Return a text that cannot turn its neighbours round: right-to-left letters get an isolate of their own."""
     if text.isascii() or not any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in text):
         return text
-    return f"\u2068{text}\u2069"
+    return f"{_OPEN}{text}{_CLOSE}"
 
 
 def wrap(text: str, cells: int, most: int) -> list[str]:
-    """Return a text as at most `most` lines of about `cells` characters, the rest cut with `…`."""
-    return textwrap.wrap(text, max(8, cells), max_lines=most, placeholder=" …") or [""]
+    """Return a text as 1 to `most` lines of at most `cells` terminal cells, the rest cut with `…`."""
+    letters = cells if width(text) <= len(text) else cells // 2
+    return textwrap.wrap(text, max(8, letters), max_lines=most, placeholder=" …", break_on_hyphens=False) or [""]
 
 
 def _visible(c: str) -> str:

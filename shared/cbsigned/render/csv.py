@@ -93,7 +93,6 @@ def _row(document: Document, subject: Optional[Document]) -> dict[str, str]:
     alert, told = document["alert"] or {}, subject or {}
     signature, lineage = told.get("signature") or {}, told.get("lineage") or {}
     found, verdict = signature.get("evidence") or {}, told.get("verdict") or {}
-    gaps = told.get("gaps", document["gaps"])
     values = {
         **{name: told.get(name) for name in COLUMNS},
         **{f"alert_{name}": alert.get(name) for name in ("id", "kind", "title", "at")},
@@ -106,7 +105,7 @@ def _row(document: Document, subject: Optional[Document]) -> dict[str, str]:
         "lineage_ended_by": lineage.get("ended_by"),
         "lineage_reason": lineage.get("reason"),
         "notes": " | ".join(verdict.get("notes", ())),
-        "not_known": " | ".join(unknowns(gaps, told.get("problems", ()))),
+        "not_known": " | ".join(unknowns(subject or document)),
         "complete": "true" if document["complete"] else "false",
         "enriched_at": document["enriched_at"],
     }

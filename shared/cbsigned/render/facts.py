@@ -6,7 +6,6 @@ lineage and why it ends, then counts, and last what is *not* known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Optional
 
 from cbsigned.render.document import Document
@@ -115,11 +114,18 @@ def counts(subject: Document) -> list[str]:
     return told
 
 
-def unknowns(gaps: Sequence[Document], problems: Sequence[str] = ()) -> list[str]:
-    """Return what is not known, one sentence each, no sentence twice."""
-    sentences = [f"{gap['about']} ({gap['cause']}): {gap['reason']}" for gap in gaps]
-    told = {gap["reason"] for gap in gaps}
-    return list(dict.fromkeys(sentences + [problem for problem in problems if problem not in told]))
+def unknowns(part: Document) -> list[str]:
+    """Return what is not known of a subject, or of a whole document, one sentence each, no sentence twice.
+
+    What the reason above says already is named without saying it again.
+    """
+    told = {part["reason"]}
+    sentences = []
+    for gap in part["gaps"]:
+        again = gap["reason"] in told
+        sentences.append(f"{gap['about']}: {gap['cause']}" + ("" if again else f". {gap['reason']}"))
+        told.add(gap["reason"])
+    return list(dict.fromkeys(sentences + [text for text in part.get("problems", ()) if text not in told]))
 
 
 def _claim(claimed: Optional[Document]) -> Optional[str]:

@@ -14,7 +14,8 @@ __all__ = ["escape_markdown", "markdown_card"]
 
 _MAX_VALUE = 600
 _MAX_NODE_VALUE = 200
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:@/=^$])")
+_SPECIAL = re.compile(r"([\\`*_\[\]|~@$#^])|(?<=[A-Za-z]{2})(:)(?=\S)|(?<=[Ww]{3})(\.)")
+_START = re.compile(r"^([-+=]|\d+(?=[.)]))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 
 
@@ -27,7 +28,13 @@ def escape_markdown(value: object, limit: int = _MAX_VALUE) -> str:
         value: Anything; None gives the empty text.
         limit: Most characters of the value, the cut marked by `…`.
     """
-    return _SPECIAL.sub(r"\\\1", clean(value, limit)).translate(_ENTITIES)
+    text = _SPECIAL.sub(lambda found: "\\" + found.group(), clean(value, limit).strip())
+    return _START.sub(_neutral_start, text).translate(_ENTITIES)
+
+
+def _neutral_start(found: re.Match[str]) -> str:
+    """Return the start of a list item or underline so that it starts nothing."""
+    return f"\\{found.group()}" if not found.group().isdigit() else f"{found.group()}\u2060"
 
 
 def markdown_card(document: Document, max_chars: int = 30_000) -> str:
@@ -67,7 +74,7 @@ def _subject(document: Document, subject: Document) -> Iterator[str]:
     if counts(subject):
         yield f"**Counts:** {' · '.join(counts(subject))}"
         yield ""
-    yield from _unknown(unknowns(subject["gaps"], subject["problems"]))
+    yield from _unknown(unknowns(subject))
 
 
 def _lineage(lineage: Document) -> Iterator[str]:
@@ -109,7 +116,7 @@ def _nothing(document: Document) -> Iterator[str]:
     yield ""
     yield escape_markdown(document["reason"])
     yield ""
-    yield from _unknown(unknowns(document["gaps"]))
+    yield from _unknown(unknowns(document))
 
 
 def _unknown(sentences: list[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from cbsigned.render.document import Document
 from cbsigned.render.facts import lineage_short, shown
 from cbsigned.render.marks import mark
 
-__all__ = ["SVG_STYLE", "svg_lineage"]
+__all__ = ["SVG_STYLE", "svg_lineage", "svg_mark"]
 
 _WIDTH = 760
 _MARGIN = 10
@@ -62,6 +62,11 @@ def svg_lineage(lineage: Document, *, style: bool = True) -> str:
         style: Put `SVG_STYLE` inside; False where the page has it once for many drawings.
     """
     return _Drawing(lineage).svg(style)
+
+
+def svg_mark(status: object) -> str:
+    """Return the shape of a status as a small `<svg>` for use beside its word; needs `SVG_STYLE` on the page."""
+    return f'<svg class="cbs-svg cbs-mark" viewBox="8 12 24 24" aria-hidden="true">{_SHAPES[mark(status).tone]}</svg>'
 
 
 class _Drawing:

@@ -41,7 +41,7 @@ class _Row:
 
 
 _ALERTS = (
-    _Column("status", 9, 19),
+    _Column("status", 19, 19),
     _Column("process", 12, 28),
     _Column("hash", 8, 12, 4),
     _Column("publisher", 10, 24, 5),
@@ -79,12 +79,24 @@ def _alert_row(document: Document, style: Style) -> _Row:
         signature.get("publisher"),
         first.get("host"),
         first.get("user"),
-        lineage_short(lineage),
-        document["reason"],
+        _ancestors(lineage),
+        _why(document),
     )
     cells = [_status(document["status"], style), *(style.value(value) for value in values)]
     cells[1] += more
     return _Row(cells, {0: mark(document["status"]).ansi, 1: _BOLD})
+
+
+def _ancestors(lineage: Optional[Document]) -> str:
+    """Return the ancestors alone: the process has a column of its own."""
+    _own, arrow, above = lineage_short(lineage).partition(" ← ")
+    return f"← {above}" if arrow else ""
+
+
+def _why(document: Document) -> str:
+    """Return the reason without the status word before it, which has a column of its own."""
+    reason, status = str(document["reason"]), str(document["status"])
+    return reason[len(status) + 2 :] if reason.startswith(f"{status}: ") else reason
 
 
 def _status(status: object, style: Style) -> str:

@@ -49,8 +49,7 @@ def lineage_text(lineage: Document, style: Optional[Style] = None) -> str:
         own = level == len(nodes) - 1
         if own and siblings is not None:
             lines += _relatives(siblings, "sibling", level, step, style, last=False)
-        tags = ["oldest"] * (level == 0 and not own) + ["this process, newest"] * own
-        lines += _node(node, level, step, style, "".join(tags))
+        lines += _node(node, level, step, style, "this process, newest" if own else "oldest" * (level == 0))
     if children is not None:
         lines += _relatives(children, "child", len(nodes), step, style, last=True)
     return "\n".join(lines)
@@ -75,14 +74,14 @@ def _subject(document: Document, subject: Document, style: Style) -> Iterator[st
         yield from (f"    {line}" for line in lineage_text(lineage, narrower).split("\n"))
     if counts(subject):
         yield f"  {style.paint('Counts'.ljust(_LABEL), _DIM)} {style.own(' · '.join(counts(subject)))}"
-    yield from _unknown(unknowns(subject["gaps"], subject["problems"]), style)
+    yield from _unknown(unknowns(subject), style)
 
 
 def _nothing(document: Document, style: Style) -> Iterator[str]:
     """Return the card of an alert that names nothing to look up."""
     yield style.clip(style.own(f"{style.mark(None)} Unknown — ") + style.value(headline(document)), style.width)
     yield from _indented(style.value(document["reason"]), 2, style)
-    yield from _unknown(unknowns(document["gaps"]), style)
+    yield from _unknown(unknowns(document), style)
 
 
 def _unknown(sentences: list[str], style: Style) -> Iterator[str]:
@@ -102,7 +101,7 @@ def _node(node: Document, level: int, step: int, style: Style, tag: str = "", la
     branch = ("└" if last else "├") + "─" * (step - 2) + " " * (step > 1)
     prefix = style.own(" " * (step * (level - 1)) + branch if level else "")
     name = style.clip(f"{style.mark(node['status'])} {style.value(shown(node))}", max(8, style.width - len(prefix)))
-    rest = _about(node, style) + (style.own(f"  ◄ {tag}") if tag else "")
+    rest = _about(node, tag, style)
     room = style.width - width(prefix) - width(name) - 2
     line = prefix + style.paint(name, mark(node["status"]).ansi) + "  " + style.clip(rest, max(0, room))
     below = [node["cmdline"]] if node["cmdline"] else []
@@ -113,9 +112,9 @@ def _node(node: Document, level: int, step: int, style: Style, tag: str = "", la
     return [line.rstrip(), *(margin + style.paint(style.clip(style.value(text), room), _DIM) for text in below)]
 
 
-def _about(node: Document, style: Style) -> str:
+def _about(node: Document, tag: str, style: Style) -> str:
     pid = f"pid {node['pid']}" if node["pid"] is not None and node["name"] else None
-    parts = (node["status"], pid, node["user"], node["started_at"])
+    parts = (node["status"], tag, pid, node["user"], node["started_at"])
     return style.own(" · ").join(style.value(part) for part in parts if part)
 
 
