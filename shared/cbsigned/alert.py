@@ -168,6 +168,8 @@ def _kind(record: Mapping[str, Any]) -> Optional[str]:
         return f"{'feed' if 'feed_id' in record and 'watchlist_id' not in record else 'watchlist'}.hit.{what}"
     if isinstance(record.get("scores"), Mapping) and "md5" in record:
         return "binaryinfo.observed"
+    if "compressed_size" in record and "md5" in record:
+        return "binarystore.file.added"
     return None
 
 
@@ -275,12 +277,19 @@ def _sensor_event(record: Mapping[str, Any], kind: str) -> list[ObservableSet]:
             ObservableSet(Role.CHILD, process_guid=child, host=host, problems=hashes.problems, **told),  # type: ignore[arg-type]
         ]
     own = kind in ("ingress.event.procstart", "ingress.event.procend", "ingress.event.process")
+    if not own:
+        return [replace(acting, md5=hashes.md5, sha256=hashes.sha256, problems=hashes.problems)]
+    told_of = {
+        "id": guid, "path": path, "process_md5": hashes.md5, "process_sha256": hashes.sha256, "hostname": host,
+        "username": record.get("username"), "cmdline": record.get("command_line"), "process_pid": record.get("pid"),
+        "parent_guid": record.get("parent_process_guid"),
+    }  # fmt: skip
+    process = parse_process(told_of)
     return [
         replace(
-            acting, md5=hashes.md5, sha256=hashes.sha256, problems=hashes.problems,
-            path=path if own else None, name=told["name"] if own else None,
-            cmdline=_text(record.get("command_line")),
-            started_at=parse_time(record.get("timestamp")) if kind == "ingress.event.procstart" else None,
+            acting, md5=hashes.md5, sha256=hashes.sha256, problems=hashes.problems, path=path, name=told["name"],
+            cmdline=_text(record.get("command_line")), process=process,
+            started_at=process.started_at if process is not None else None,
         )
     ]  # fmt: skip
 

@@ -15,16 +15,20 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional, TextIO
 
 from cbsigned.config import Configuration, load_configuration
 from cbsigned.errors import CbSignedError, ConfigError, SourceError
-from cbsigned.settings import Settings
+from cbsigned.settings import Settings, parse_settings
+from cbsigned.timing import Deadline
 
 if TYPE_CHECKING:
+    from cbsigned.edr import EdrSource
     from cbsigned.enrichment import Sources
+    from cbsigned.render.style import Style
 
 __all__ = ["Context", "ExitCode", "Progress", "common_options", "main"]
 
@@ -108,6 +112,32 @@ class Context:
         """Whether standard output is a terminal that wants colour."""
         return self.stdout.isatty() and not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"
 
+    @property
+    def style(self) -> Style:
+        """How text is set on standard output."""
+        from cbsigned.render.style import Style, can_draw
+
+        return Style(min(self._width(), 4000), self.colour, not can_draw(self.stdout.encoding))
+
+    @property
+    def stdin(self) -> BinaryIO:
+        """Standard input as bytes."""
+        return sys.stdin.buffer
+
+    def stdin_lines(self) -> list[str]:
+        """Return the lines of standard input without blanks."""
+        text = self.stdin.read().decode("utf-8", "replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def settings_with(self, options: Mapping[str, str]) -> Settings:
+        """Return the settings with a command's own options over them, validated the same way.
+
+        Raises:
+            ConfigError: An option cannot be used.
+        """
+        chosen = parse_settings({"cbsigned": options})
+        return replace(self.settings, **{name: getattr(chosen, name) for name in options})
+
     def store_path(self) -> Path:
         """Return the store that `--store`, `CBSIGNED_STORE` or the configuration names.
 
@@ -128,23 +158,45 @@ class Context:
         """
         from cbsigned.enrichment import Caches, Sources, process_cache, signature_cache
 
-        if self._args.store or (self.configuration.store and not self.settings.edr):
+        if self._asks_store():
             from cbsigned.store.source import StoreSource
 
             store = StoreSource(self.store_path())
             return Sources(store, store, store)
+        from cbsigned.cache import FileCache
+
+        edr = self._edr()
+        named = self.settings.cache_file
+        durable = FileCache(Path(named).expanduser(), self.settings.cache_max_bytes) if named else None
+        return Sources(edr, edr, edr, Caches(signature_cache(durable), process_cache(durable)))
+
+    def _asks_store(self) -> bool:
+        return bool(self._args.store or (self.configuration.store and not self.settings.edr))
+
+    def _edr(self) -> EdrSource:
+        from cbsigned.edr import connect
+
         if self.settings.edr is None:
             raise ConfigError(
                 "Nothing to ask: no store is named and no server is configured. Use --store PATH, or set "
                 "CBSIGNED_EDR_URL and CBSIGNED_EDR_TOKEN, or write a configuration file (cbsigned config --help)."
             )
-        from cbsigned.cache import FileCache
-        from cbsigned.edr import connect
+        return connect(self.settings.edr)
 
-        edr = connect(self.settings.edr)
-        named = self.settings.cache_file
-        durable = FileCache(Path(named).expanduser(), self.settings.cache_max_bytes) if named else None
-        return Sources(edr, edr, edr, Caches(signature_cache(durable), process_cache(durable)))
+    def check(self) -> list[tuple[Optional[bool], str, str]]:
+        """Try the source: for each thing tried whether it works (None: cannot be told), its name, and what was found.
+
+        Raises:
+            ConfigError: Nothing to ask is configured.
+        """
+        deadline = Deadline(self.settings.deadline_s)
+        if not self._asks_store():
+            edr = self._edr()
+            return [(finding.ok, finding.topic, finding.text) for finding in edr.check(deadline)]
+        source = self.sources().binaries
+        answer = source.binaries([f"{1:032x}"], deadline).get(f"{1:032x}")
+        failed = isinstance(answer, SourceError)
+        return [(not failed, "store", str(answer) if failed else f"ready: {self.store_path()}")]
 
     def emit(self, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
         """Print rows in the chosen output: aligned columns, JSON lines, CSV, or a Markdown or HTML table.
@@ -156,13 +208,13 @@ class Context:
             for row in rows:
                 self.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif self.output == "csv":
-            from cbsigned.render.text import spreadsheet_safe
+            from cbsigned.render.csv import spreadsheet_safe
 
             writer = csv.writer(self.stdout, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([spreadsheet_safe(_cell(row.get(name))) for name in columns] for row in rows)
         else:
-            from cbsigned.render.text import rows_table
+            from cbsigned.render.rows import rows_table
 
             texts = [[_cell(row.get(name)) for name in columns] for row in rows]
             self.stdout.write(rows_table(columns, texts, self.output, self._width()))
@@ -244,7 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_ORDER = {"enrich": 0, "signed": 1, "lineage": 2, "store": 3, "config": 9}
+_ORDER = {"enrich": 0, "signed": 1, "lineage": 2, "store": 3, "samples": 8, "config": 9}
 
 
 def _commands() -> list[EntryPoint]:

@@ -67,7 +67,7 @@ def test_a_flat_alert_has_its_numbers_as_texts() -> None:
         {
             "alert_type": "watchlist.hit.query.process", "unique_id": "c02c7a6a", "process_id": GUID, "md5": MD5,
             "watchlist_name": "Chrome", "hostname": "WS09", "sensor_id": "9", "segment_id": "1",
-            "process_path": "c:\\a\\chrome.exe", "process_name": "chrome.exe", "created_time": "2016-07-19T16:26:49.83Z",
+            "process_path": "c:\\a\\chrome.exe", "process_name": "chrome.exe", "created_time": "2016-07-19T16:26:49Z",
         }
     )  # fmt: skip
 
@@ -128,8 +128,8 @@ def test_the_md5_of_a_sensor_event_belongs_to_the_file_that_its_kind_means(
 def test_a_cim_row_is_read_by_its_field_names() -> None:
     found = parse_alert(
         {
-            "process_hash": f"MD5={MD5.upper()},SHA256={'B' * 64},IMPHASH={'a' * 32}", "process_id": "4711", "dest": "WS01",
-            "host": "indexer", "process_name": "a.exe", "process": "a.exe -k", "process_guid": "{1-2}", "user": "jo",
+            "process_hash": f"MD5={MD5.upper()},SHA256={'B' * 64},IMPHASH={'a' * 32}", "process_id": "4711",
+            "dest": "WS01", "host": "indexer", "process_name": "a.exe", "process": "a.exe -k", "process_guid": "{1-2}", "user": "jo",
         }
     ).sets[0]  # fmt: skip
 

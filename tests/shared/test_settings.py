@@ -96,7 +96,7 @@ def test_a_file_that_is_no_ini_is_refused_with_its_line(tmp_path: Path, text: st
     file = tmp_path / "c.ini"
     file.write_text(text)
 
-    with pytest.raises(ConfigError, match="line 1|line 2|line 3"):
+    with pytest.raises(ConfigError, match=r"line [123]"):
         load_configuration(str(file), {})
 
 

@@ -1,0 +1,40 @@
+# The two commands to know: `make demo` and `make test`. Everything else is below them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-nightly lint bench docs clean
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[html]'
+	touch $@
+
+demo: $(VENV)/installed   ## install, build a store from the sample telemetry, enrich the sample alerts
+	@sh tests/demo.sh $(BIN)/cbsigned
+
+test:                     ## everything, on each of Python 3.9, 3.11 and 3.13 that answers
+	$(PYTHON) tests/matrix.py
+
+test-nightly:             ## the long checks, on this Python
+	$(PYTHON) tests/matrix.py --nightly
+
+lint: $(VENV)/dev         ## formatter, linter, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=shared:connectors:playbooks $(BIN)/lint-imports
+
+bench: $(VENV)/dev        ## measure, and write benchmarks/README.md anew
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/dev         ## paste real output into the README
+	$(BIN)/python tests/readme.py --write
+
+$(VENV)/dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venvs build dist demo-out

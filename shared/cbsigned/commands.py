@@ -1,0 +1,321 @@
+"""The commands of the core: `enrich`, `signed`, `lineage`, `config` and `samples`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbsigned.binary import Signature, unknown_signature
+from cbsigned.cli import Context, ExitCode, common_options
+from cbsigned.enrichment import Enrichment, enrich, statuses_of
+from cbsigned.errors import ConfigError
+from cbsigned.gaps import Cause
+from cbsigned.lineage import Lineage, lineages
+from cbsigned.observables import parse_guid, parse_md5, parse_sha256
+from cbsigned.render.csv import csv_lines
+from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document
+from cbsigned.render.markdown import markdown_card, markdown_lineage
+from cbsigned.render.svg import svg_lineage
+from cbsigned.render.table import table
+from cbsigned.render.text import card, lineage_text
+from cbsigned.timing import Deadline, utc_now
+
+if TYPE_CHECKING:
+    from cbsigned.settings import Settings
+
+__all__ = ["config", "enrich_alerts", "lineage", "samples", "signed"]
+
+Subparsers = Any  # argparse names its type privately
+
+_ENRICH = """
+examples:
+  cbsigned enrich alerts.jsonl                        a table on a terminal, JSON lines in a pipe
+  cbsigned enrich --store lab.db alerts.csv.gz --report report.html
+  tail -n 1 alerts.jsonl | cbsigned enrich --card -
+  cbsigned enrich alerts.jsonl --output json | jq -r 'select(.enrichment.status == "Unsigned") | .alert.id'
+
+files: JSON lines, one JSON object or array, CSV with a header line, a Splunk export (_raw), .gz of all, or - for
+standard input. Every alert comes out, in order; what could not be looked up says why."""
+
+_SIGNED = """
+examples:
+  cbsigned signed 0f343b0931126a20f133d67c2b018a3b
+  cut -f 3 hashes.tsv | cbsigned signed - --output csv
+  cbsigned signed --strategy joint --name git.exe 82a7bf2b1f51f1988be571b8176aa545"""
+
+_LINEAGE = """
+examples:
+  cbsigned lineage 00000009-0000-082c-01d1-7f392625197c
+  cbsigned lineage --depth 4 --relatives 20 --svg lineage.svg 00000009-0000-082c-01d1-7f392625197c"""
+
+_CONFIG = """
+examples:
+  cbsigned config check
+  CBSIGNED_EDR_URL=https://cb.example.test CBSIGNED_EDR_TOKEN=… cbsigned config check
+
+file: ~/.config/cbsigned/config.ini, or --config, or CBSIGNED_CONFIG:
+  [edr]
+  url = https://cb.example.test
+  ca_file = /etc/cb/ca.pem
+  [cache]
+  file = ~/.cache/cbsigned.db
+In the environment: CBSIGNED_EDR_TOKEN, CBSIGNED_EDR_URL, CBSIGNED_CACHE_FILE, CBSIGNED_DEADLINE_S and so on."""
+
+
+def enrich_alerts(subparsers: Subparsers) -> None:
+    """Add `cbsigned enrich`."""
+    parser = _parser(subparsers, "enrich", "add signing status and lineage to alerts", _ENRICH)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="alerts; - for standard input")
+    parser.add_argument("--card", action="store_true", help="whole cards instead of a table")
+    parser.add_argument("--report", metavar="FILE", help="also write an HTML page with every lineage drawn")
+    parser.add_argument("--no-lineage", action="store_true", help="signing status alone")
+    _query_options(parser)
+    parser.set_defaults(run=_enrich)
+
+
+def signed(subparsers: Subparsers) -> None:
+    """Add `cbsigned signed`."""
+    parser = _parser(subparsers, "signed", "signing status of files by hash", _SIGNED)
+    parser.add_argument("hashes", nargs="+", metavar="HASH", help="MD5 or SHA-256; - reads one a line")
+    parser.add_argument("--name", action="append", default=[], help="process name, for --strategy joint")
+    _query_options(parser, walk=False)
+    parser.set_defaults(run=_signed)
+
+
+def lineage(subparsers: Subparsers) -> None:
+    """Add `cbsigned lineage`."""
+    parser = _parser(subparsers, "lineage", "a process and its ancestors, each with its signing status", _LINEAGE)
+    parser.add_argument("guids", nargs="+", metavar="GUID", help="process guid; a segment suffix is ignored")
+    parser.add_argument("--svg", metavar="FILE", help="also draw it (one GUID)")
+    _query_options(parser)
+    parser.set_defaults(run=_lineage)
+
+
+def config(subparsers: Subparsers) -> None:
+    """Add `cbsigned config check`."""
+    parser = _parser(subparsers, "config", "what is set, where from, and whether the source answers", _CONFIG)
+    parser.add_argument("action", choices=["check"])
+    parser.set_defaults(run=_config)
+
+
+def samples(subparsers: Subparsers) -> None:
+    """Add `cbsigned samples`."""
+    parser = _parser(subparsers, "samples", "print where the sample telemetry and alerts lie", "")
+    parser.set_defaults(run=_samples)
+
+
+def _parser(subparsers: Subparsers, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog, formatter_class=form
+    )
+    common_options(parser)
+    return parser
+
+
+def _query_options(parser: argparse.ArgumentParser, *, walk: bool = True) -> None:
+    group = parser.add_argument_group("what is asked (defaults: the settings)")
+    group.add_argument("--deadline", type=float, metavar="SECONDS", help="for all questions of one window, 0.1 to 3600")
+    group.add_argument("--strategy", choices=["binary", "joint"], help="joint is the 2017 query")
+    group.add_argument("--joint-miss", choices=["unknown", "unsigned"], help="how a joint miss reads")
+    if walk:
+        group.add_argument("--depth", type=int, metavar="N", help="most ancestors, 0 to 500")
+        group.add_argument("--relatives", type=int, metavar="N", help="most children and siblings, 0 to 1000")
+
+
+def _settings(args: argparse.Namespace, context: Context) -> Settings:
+    """Return the settings with the command's own options over them."""
+    options = {
+        "deadline_s": args.deadline,
+        "strategy": args.strategy,
+        "joint_miss": args.joint_miss,
+        "max_depth": getattr(args, "depth", None),
+        "relatives": getattr(args, "relatives", None),
+        "lineage": "no" if getattr(args, "no_lineage", False) else None,
+    }
+    return context.settings_with({name: str(value) for name, value in options.items() if value is not None})
+
+
+def _enrich(args: argparse.Namespace, context: Context) -> int:
+    from cbsigned.alert_files import check_exists, read_alerts
+
+    settings, sources = _settings(args, context), context.sources()
+    for file in args.files:
+        check_exists(file)
+    alerts = chain.from_iterable(read_alerts(file, context.stdin) for file in args.files)
+    progress = context.progress("enriching")
+    kept: list[Document] = []
+    tally = _Tally()
+
+    def documents() -> Iterator[Document]:
+        for number, found in enumerate(enrich(alerts, sources, settings), 1):
+            progress.update(number)
+            tally.add(found)
+            document = enrichment_document(found)
+            if args.report:
+                kept.append(document)
+            yield {**document, "_record": found.record} if context.output == "json" else document
+
+    for text in _written(documents(), args.card, context):
+        context.stdout.write(text)
+    progress.done()
+    if args.report:
+        from cbsigned.render.html import html_report
+
+        Path(args.report).write_text(html_report(kept, "Signing status and lineage"), encoding="utf-8")
+    if context.stderr.isatty():
+        context.say(tally.text())
+    return ExitCode.OK if tally.whole else ExitCode.INCOMPLETE
+
+
+def _written(documents: Iterable[Document], cards: bool, context: Context) -> Iterator[str]:
+    """Yield the texts of the chosen output, as the documents come."""
+    if context.output == "json":
+        for document in documents:
+            record = document.pop("_record")
+            yield json.dumps({"alert": record, "enrichment": document}, ensure_ascii=False) + "\n"
+    elif context.output == "csv":
+        yield from csv_lines(documents)
+    elif context.output == "markdown":
+        yield from (markdown_card(document) + "\n" for document in documents)
+    elif context.output == "html":
+        from cbsigned.render.html import html_report
+
+        yield html_report(list(documents), "Signing status and lineage")
+    elif cards:
+        yield from (card(document, context.style) + "\n" for document in documents)
+    else:
+        yield from (line + "\n" for line in table(documents, context.style))
+
+
+class _Tally:
+    """Counts what came out, for the last line."""
+
+    def __init__(self) -> None:
+        self.alerts = self.failed = self.unread = 0
+        self.statuses: dict[str, int] = {}
+
+    def add(self, found: Enrichment) -> None:
+        self.alerts += 1
+        self.failed += not found.complete
+        self.unread += found.alert is None
+        verdict = found.verdict
+        if verdict is not None:
+            self.statuses[verdict.status.value] = self.statuses.get(verdict.status.value, 0) + 1
+
+    @property
+    def whole(self) -> bool:
+        return not self.failed and not self.unread
+
+    def text(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
+        parts = [f"{self.alerts} alerts", counts, f"{self.unread} that could not be read" if self.unread else ""]
+        parts.append(f"{self.failed} with failed look-ups" if self.failed else "")
+        return "; ".join(part for part in parts if part)
+
+
+def _signed(args: argparse.Namespace, context: Context) -> int:
+    settings = _settings(args, context)
+    given = list(chain.from_iterable(context.stdin_lines() if text == "-" else [text] for text in args.hashes))
+    hashes = {text: parse_md5(text) or parse_sha256(text) for text in given}
+    names = {found: {name.lower() for name in args.name} for found in hashes.values() if found}
+    found = statuses_of(names, context.sources(), settings, Deadline(settings.deadline_s)) if names else {}
+    now = utc_now()
+    answers = [found[known] if known else _no_hash(text) for text, known in hashes.items()]
+    rows = [signature_document(answer, now) for answer in answers]
+    columns = ["md5", "status", "publisher", "signed_at", "reason"]
+    context.emit(rows, columns if all(row["md5"] for row in rows) else [*columns[:1], "sha256", *columns[1:]])
+    return ExitCode.INCOMPLETE if any(_unanswered(answer) for answer in answers) else ExitCode.OK
+
+
+def _no_hash(text: str) -> Signature:
+    shown = "".join(c if c.isprintable() else "?" for c in text[:70])
+    reason = f'"{shown}" is neither an MD5 (32 hex digits) nor a SHA-256 (64), so it was not asked for.'
+    return unknown_signature("", Cause.BAD_OBSERVABLE, reason)
+
+
+def _unanswered(answer: Signature) -> bool:
+    return answer.cause.failed or answer.cause is Cause.BAD_OBSERVABLE
+
+
+def _lineage(args: argparse.Namespace, context: Context) -> int:
+    settings = _settings(args, context)
+    guids = [_guid(text) for text in args.guids]
+    if args.svg and len(guids) > 1:
+        raise ConfigError("--svg draws one lineage into one file: name one GUID.")
+    sources = context.sources()
+    if sources.processes is None:
+        raise ConfigError("This source has no processes to ask for.")
+    deadline = Deadline(settings.deadline_s)
+    chains = lineages(
+        sources.processes, guids, deadline, max_depth=settings.max_depth, relatives=settings.relatives,
+        cache=sources.caches.processes if sources.caches else None, cache_life_s=settings.life.process_s,
+    )  # fmt: skip
+    names: dict[str, set[str]] = {}
+    for process in (process for found in chains.values() for process in found.processes()):
+        if process.file_hash:
+            names.setdefault(process.file_hash, set()).update([process.name] if process.name else [])
+    signatures = statuses_of(names, sources, settings, deadline)
+    documents = [lineage_document(chains[guid], signatures) for guid in guids]
+    _print_lineages(documents, context)
+    if args.svg:
+        Path(args.svg).write_text(svg_lineage(documents[0]), encoding="utf-8")
+    failed = any(s.cause.failed for s in signatures.values()) or any(_failed(found) for found in chains.values())
+    return ExitCode.INCOMPLETE if failed else ExitCode.OK
+
+
+def _failed(found: Lineage) -> bool:
+    parts = [node.gap for node in found.nodes] + [r.gap for r in (found.children, found.siblings) if r is not None]
+    return any(gap is not None and gap.cause.failed for gap in parts)
+
+
+def _print_lineages(documents: Sequence[Document], context: Context) -> None:
+    if context.output == "json":
+        context.emit(documents, [])
+    elif context.output == "csv":
+        nodes = [{"process": d["nodes"][0]["guid"], **node} for d in documents for node in d["nodes"]]
+        context.emit(nodes, ["process", "depth", "guid", "name", "pid", "host", "user", "md5", "status", "reason"])
+    elif context.output == "html":
+        context.stdout.writelines(svg_lineage(document) + "\n" for document in documents)
+    elif context.output == "markdown":
+        context.stdout.writelines(markdown_lineage(document) + "\n" for document in documents)
+    else:
+        context.stdout.writelines(lineage_text(document, context.style) + "\n" for document in documents)
+
+
+def _guid(text: str) -> str:
+    guid = parse_guid(text)
+    if guid is None:
+        shown = "".join(c if c.isprintable() else "?" for c in text[:50])
+        raise ConfigError(
+            f'"{shown}" is no process guid: expected 36 characters such as 00000009-0000-082c-01d1-7f392625197c.'
+        )
+    return guid
+
+
+def _config(args: argparse.Namespace, context: Context) -> int:
+    rows = [
+        {"section": o.section, "name": o.name, "value": o.shown, "from": o.origin}
+        for o in context.configuration.origins
+    ]
+    context.emit(rows, ["section", "name", "value", "from"])
+    findings = context.check()
+    for ok, topic, text in findings:
+        context.say(f"{_OK[ok]:4}{topic}: {text}")
+    if all(ok is not True for ok, _topic, _text in findings):
+        return ExitCode.SOURCE
+    return ExitCode.INCOMPLETE if any(ok is False for ok, _topic, _text in findings) else ExitCode.OK
+
+
+_OK = {True: "ok", False: "NO", None: "?"}
+
+
+def _samples(args: argparse.Namespace, context: Context) -> int:
+    from cbsigned.samples import sample_path
+
+    context.stdout.write(f"{sample_path('.')}\n")
+    return ExitCode.OK
