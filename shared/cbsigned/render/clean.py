@@ -12,7 +12,7 @@ import unicodedata
 __all__ = ["clean", "clip", "isolate", "pad", "width", "wrap"]
 
 _INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters that show nothing
-_OPEN, _CLOSE = "\u2068", "\u2069"  # first strong isolate, pop directional isolate; no terminal cells
+_OPEN, _CLOSE = "\u2066", "\u2069"  # left-to-right isolate, pop directional isolate; no terminal cells
 _RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
 
 
@@ -61,16 +61,21 @@ def pad(text: str, cells: int) -> str:
 
 
 def isolate(text: str) -> str:
-    """Return a text that cannot turn its neighbours round: right-to-left letters get an isolate of their own."""
+    """Return a text that cannot turn its neighbours round: right-to-left letters get an isolate of their own.
+
+    Inside it reading begins at the left, so that `.exe` stays at the end of a name.
+    """
     if text.isascii() or not any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in text):
         return text
     return f"{_OPEN}{text}{_CLOSE}"
 
 
-def wrap(text: str, cells: int, most: int) -> list[str]:
-    """Return a text as 1 to `most` lines of at most `cells` terminal cells, the rest cut with `…`."""
+def wrap(text: str, cells: int, most: int, ellipsis: str = "…") -> list[str]:
+    """Return a text as 1 to `most` lines of at most `cells` terminal cells, the rest cut with `ellipsis`."""
     letters = cells if width(text) <= len(text) else cells // 2
-    return textwrap.wrap(text, max(8, letters), max_lines=most, placeholder=" …", break_on_hyphens=False) or [""]
+    return textwrap.wrap(text, max(8, letters), max_lines=most, placeholder=f" {ellipsis}", break_on_hyphens=False) or [
+        ""
+    ]
 
 
 def _visible(c: str) -> str:

@@ -10,7 +10,19 @@ from typing import Any, Optional
 
 from cbsigned.render.document import Document
 
-__all__ = ["age", "counts", "evidence", "facts", "headline", "lineage_short", "shown", "unknowns", "verdict_word"]
+__all__ = [
+    "age",
+    "counts",
+    "evidence",
+    "facts",
+    "headline",
+    "lineage_names",
+    "lineage_short",
+    "shown",
+    "unknowns",
+    "verdict_word",
+    "why",
+]
 
 
 def verdict_word(subject: Optional[Document]) -> str:
@@ -82,12 +94,26 @@ def age(seconds: int) -> str:
     return _several(seconds, "second")
 
 
-def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
-    """Return a lineage in one line, newest first: `git ← code helper ← code`; a `…` for an end that is no root."""
+def lineage_names(lineage: Optional[Document]) -> list[str]:
+    """Return the names of a lineage, newest first, and `…` after them where it ends before a root."""
     if lineage is None:
-        return ""
+        return []
     names = [shown(node) for node in lineage["nodes"]]
-    return f" {arrow} ".join(names if lineage["ended_by"] == "root" else [*names, "…"])
+    return names if lineage["ended_by"] == "root" else [*names, "…"]
+
+
+def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
+    """Return a lineage in one line, newest first: `git ← code helper ← code ← …`."""
+    return f" {arrow} ".join(lineage_names(lineage))
+
+
+def why(document: Document) -> str:
+    """Return the reason without the status word before it, for tables, where that has a column of its own."""
+    reason, status = str(document["reason"]), str(document["status"])
+    if not reason.startswith(f"{status}: "):
+        return reason
+    rest = reason[len(status) + 2 :]
+    return rest[:1].upper() + rest[1:]
 
 
 def shown(node: Document) -> str:

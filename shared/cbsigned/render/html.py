@@ -12,7 +12,7 @@ from cbsigned.binary import SigningStatus
 from cbsigned.errors import ConfigError
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
-from cbsigned.render.facts import counts, facts, headline, lineage_short, unknowns, verdict_word
+from cbsigned.render.facts import counts, facts, headline, lineage_names, unknowns, verdict_word, why
 from cbsigned.render.marks import mark
 from cbsigned.render.style import Style
 from cbsigned.render.svg import SVG_STYLE, svg_lineage, svg_mark
@@ -113,8 +113,8 @@ def _row(document: Document) -> Document:
         "host": first.get("host"),
         "user": first.get("user"),
         "publisher": (first.get("signature") or {}).get("publisher"),
-        "lineage": lineage_short(first.get("lineage")),
-        "reason": document["reason"],
+        "lineage": lineage_names(first.get("lineage")),
+        "reason": why(document),
     }
 
 
@@ -158,8 +158,10 @@ def _nothing(document: Document) -> Document:
 
 def _safe_link(link: Optional[str]) -> Optional[str]:
     """Return a link that a page may carry: web addresses alone, without user or password."""
+    if link is None or clean(link) != link:
+        return None
     try:
-        parts = urlsplit(link or "")
+        parts = urlsplit(link)
     except ValueError:
         return None
     return link if parts.scheme in ("https", "http") and parts.hostname and not parts.username else None

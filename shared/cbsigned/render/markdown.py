@@ -10,7 +10,7 @@ from cbsigned.render.document import Document
 from cbsigned.render.facts import counts, facts, headline, shown, unknowns, verdict_word
 from cbsigned.render.marks import mark
 
-__all__ = ["escape_markdown", "markdown_card"]
+__all__ = ["escape_markdown", "markdown_card", "markdown_lineage"]
 
 _MAX_VALUE = 600
 _MAX_NODE_VALUE = 200
@@ -53,6 +53,16 @@ def markdown_card(document: Document, max_chars: int = 30_000) -> str:
     if not lines:
         lines = list(_nothing(document))
     return _bounded([line.rstrip() for line in lines], max_chars)
+
+
+def markdown_lineage(lineage: Document, max_chars: int = 30_000) -> str:
+    """Return one lineage as nested Markdown lists, the oldest ancestor first, and why it ends.
+
+    Args:
+        lineage: From `lineage_document`.
+        max_chars: As for `markdown_card`.
+    """
+    return _bounded([line.rstrip() for line in _lineage(lineage)], max_chars)
 
 
 def _subject(document: Document, subject: Document) -> Iterator[str]:
@@ -130,7 +140,7 @@ def _bounded(lines: list[str], max_chars: int) -> str:
     text = "\n".join(lines).rstrip() + "\n"
     if len(text) <= max_chars:
         return text
-    last = "\n*This card is cut; the JSON output holds all of it.*\n"
+    last = "\n*Cut here; the JSON output holds all of it.*\n"
     kept, used = [], len(last)
     for line in lines:
         used += len(line) + 1

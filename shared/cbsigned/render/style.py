@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from cbsigned.render.clean import clean, clip, isolate
+from cbsigned.render.clean import clean, clip, isolate, wrap
 from cbsigned.render.marks import mark
 
 __all__ = ["Style", "can_draw"]
@@ -44,6 +44,10 @@ class Style:
     def clip(self, text: str, cells: int) -> str:
         """Return a text cut to `cells` terminal cells."""
         return clip(text, cells, self.own("…"))
+
+    def wrap(self, text: str, cells: int, most: int = 4) -> list[str]:
+        """Return a text as 1 to `most` lines of at most `cells` terminal cells."""
+        return wrap(self.own(text), cells, most, self.own("…"))
 
     def paint(self, text: str, code: int) -> str:
         """Return a text in an ANSI colour, where colours are wanted; 0 is no colour."""

@@ -9,7 +9,7 @@ from typing import Optional
 
 from cbsigned.render.clean import pad, width
 from cbsigned.render.document import Document
-from cbsigned.render.facts import lineage_short
+from cbsigned.render.facts import lineage_names, why
 from cbsigned.render.marks import mark
 from cbsigned.render.style import Style
 
@@ -69,34 +69,25 @@ def table(documents: Iterable[Document], style: Optional[Style] = None) -> Itera
 def _alert_row(document: Document, style: Style) -> _Row:
     subjects = document["subjects"]
     first = subjects[0] if subjects else {}
-    lineage = first.get("lineage")
     signature = first.get("signature") or {}
     name = first.get("name") or first.get("role") or (document["alert"] or {}).get("title")
     more = f" +{len(subjects) - 1}" if len(subjects) > 1 else ""
-    values = (
-        name,
-        (first.get("md5") or first.get("sha256") or "")[:12],
-        signature.get("publisher"),
-        first.get("host"),
-        first.get("user"),
-        _ancestors(lineage),
-        _why(document),
-    )
-    cells = [_status(document["status"], style), *(style.value(value) for value in values)]
-    cells[1] += more
+    cells = [
+        _status(document["status"], style),
+        style.value(name) + more,
+        style.value(first.get("md5") or first.get("sha256"))[:12],
+        style.value(signature.get("publisher")),
+        style.value(first.get("host")),
+        style.value(first.get("user")),
+        _ancestors(first.get("lineage"), style),
+        style.value(why(document)),
+    ]
     return _Row(cells, {0: mark(document["status"]).ansi, 1: _BOLD})
 
 
-def _ancestors(lineage: Optional[Document]) -> str:
+def _ancestors(lineage: Optional[Document], style: Style) -> str:
     """Return the ancestors alone: the process has a column of its own."""
-    _own, arrow, above = lineage_short(lineage).partition(" ← ")
-    return f"← {above}" if arrow else ""
-
-
-def _why(document: Document) -> str:
-    """Return the reason without the status word before it, which has a column of its own."""
-    reason, status = str(document["reason"]), str(document["status"])
-    return reason[len(status) + 2 :] if reason.startswith(f"{status}: ") else reason
+    return " ".join(f"{style.own('←')} {style.value(name)}" for name in lineage_names(lineage)[1:])
 
 
 def _status(status: object, style: Style) -> str:

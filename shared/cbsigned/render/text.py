@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Optional
 
-from cbsigned.render.clean import width, wrap
+from cbsigned.render.clean import width
 from cbsigned.render.document import Document
 from cbsigned.render.facts import counts, facts, headline, shown, unknowns, verdict_word
 from cbsigned.render.marks import mark
@@ -15,7 +15,6 @@ __all__ = ["card", "lineage_text"]
 
 _BOLD, _DIM = 1, 2
 _LABEL = 14
-_MAX_FACT_LINES = 4
 
 
 def card(document: Document, style: Optional[Style] = None) -> str:
@@ -44,7 +43,7 @@ def lineage_text(lineage: Document, style: Optional[Style] = None) -> str:
     nodes = list(reversed(lineage["nodes"]))
     siblings, children = lineage["siblings"], lineage["children"]
     step = max(1, min(3, style.width // 2 // (len(nodes) + 1)))
-    lines = wrap(style.own(f"↑ ended: {lineage['ended_by']} — {style.value(lineage['reason'])}"), style.width, 3)
+    lines = style.wrap(f"↑ ended: {lineage['ended_by']} — {style.value(lineage['reason'])}", style.width, 3)
     for level, node in enumerate(nodes):
         own = level == len(nodes) - 1
         if own and siblings is not None:
@@ -64,16 +63,14 @@ def _subject(document: Document, subject: Document, style: Style) -> Iterator[st
     for note in subject["verdict"]["notes"]:
         yield from _indented(style.value(f"Note: {note}"), 2, style)
     for label, value in facts(document, subject):
-        lines = wrap(style.value(value), style.width - _LABEL - 3, _MAX_FACT_LINES)
-        for at, line in enumerate(lines):
-            yield f"  {style.paint((label if at == 0 else '').ljust(_LABEL), _DIM)} {style.own(line)}"
+        yield from _labelled(label, style.value(value), style)
     lineage = subject["lineage"]
     if lineage is not None:
         yield style.paint("  Lineage, oldest first", _DIM)
         narrower = Style(max(40, style.width - 4), style.colour, style.ascii_only)
         yield from (f"    {line}" for line in lineage_text(lineage, narrower).split("\n"))
     if counts(subject):
-        yield f"  {style.paint('Counts'.ljust(_LABEL), _DIM)} {style.own(' · '.join(counts(subject)))}"
+        yield from _labelled("Counts", " · ".join(counts(subject)), style)
     yield from _unknown(unknowns(subject), style)
 
 
@@ -88,12 +85,17 @@ def _unknown(sentences: list[str], style: Style) -> Iterator[str]:
     if sentences:
         yield style.paint("  Not known", _DIM)
     for sentence in sentences:
-        lines = wrap(style.value(sentence), style.width - 6, _MAX_FACT_LINES)
-        yield from (f"    {'-' if at == 0 else ' '} {style.own(line)}" for at, line in enumerate(lines))
+        lines = style.wrap(style.value(sentence), style.width - 6)
+        yield from (f"    {'-' if at == 0 else ' '} {line}" for at, line in enumerate(lines))
 
 
 def _indented(text: str, cells: int, style: Style) -> Iterator[str]:
-    yield from (" " * cells + style.own(line) for line in wrap(text, style.width - cells, _MAX_FACT_LINES))
+    yield from (" " * cells + line for line in style.wrap(text, style.width - cells))
+
+
+def _labelled(label: str, text: str, style: Style) -> Iterator[str]:
+    for at, line in enumerate(style.wrap(text, style.width - _LABEL - 3)):
+        yield f"  {style.paint((label if at == 0 else '').ljust(_LABEL), _DIM)} {line}"
 
 
 def _node(node: Document, level: int, step: int, style: Style, tag: str = "", last: bool = True) -> list[str]:

@@ -47,7 +47,7 @@ def signature(
     )
     values: dict[str, Any] = {"publisher": "Microsoft Corporation", "issuer": "Microsoft Code Signing PCA",
               "subject": "Microsoft Corporation", "program_name": "Process Monitor", "host_count": 3,
-              "signed_at": NOW - timedelta(days=400), "paths": ("c:\\tools\\procmon64.exe",), "evidence": found}  # fmt: skip
+              "signed_at": NOW - timedelta(days=400), "paths": ("c:\\tools\\p.exe",), "evidence": found}  # fmt: skip
     return Signature(md5, status, Cause.RECORD, f"{status.value}: {status.meaning}.", **{**values, **more})
 
 
