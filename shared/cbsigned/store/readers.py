@@ -1,0 +1,262 @@
+"""Files → records: JSON, JSON lines, Splunk's CSV export, each also gzipped, folders, tar and zip archives.
+
+Archives are read in place; nothing is unpacked to disk, so a member's path can do no harm. One bad line or
+member never ends the run: it comes out as an item with a problem.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Optional, cast
+
+from cbsigned.errors import ConfigError
+from cbsigned.store.kinds import normal_kind
+
+__all__ = ["Item", "files_of", "read_items"]
+
+MAX_LINE = 16 * 1024 * 1024
+MAX_MEMBER = 1024 * 1024 * 1024
+MAX_WHOLE = 64 * 1024 * 1024
+_PEEK = 64 * 1024
+_CLIP = 2000
+_BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+_DECODER = json.JSONDecoder(parse_constant=lambda _word: None)
+
+
+class Item(NamedTuple):
+    """One thing found in a file.
+
+    Attributes:
+        member: Path inside the archive, or empty.
+        line: Line in the file or member, counted from 1; the element's number in a JSON array.
+        record: The JSON object, or None where there is none.
+        problem: Why there is no record; begins with `skipped:` where nothing is wrong with it.
+        text: What could not be read, cut to 2,000 characters.
+        hint: Kind that the folder names.
+    """
+
+    member: str
+    line: int
+    record: Optional[dict[str, Any]]
+    problem: Optional[str] = None
+    text: str = ""
+    hint: Optional[str] = None
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that paths name, folders read through, sorted within each; links to folders are not followed.
+
+    Raises:
+        ConfigError: A path does not exist.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (Path(folder) / name for folder, _dirs, names in os.walk(path) for name in names)
+            found.extend(sorted(file for file in inside if file.is_file()))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ConfigError(f"{path} is not there, or is neither file nor folder. Check the path.")
+    return list(dict.fromkeys(found))
+
+
+def read_items(path: Path, raw: IO[bytes]) -> Iterator[Item]:
+    """Yield what a file holds.
+
+    Args:
+        path: Its name, for the format and for the kind that its folder names.
+        raw: The file, open for reading; left open.
+    """
+    yield from _stream(_peekable(raw), path.name, "", _hint(path.parent.name), 0)
+
+
+def _stream(stream: io.BufferedReader, name: str, member: str, hint: Optional[str], depth: int) -> Iterator[Item]:
+    """Yield the items of one stream, whatever its format; a broken one ends with a problem."""
+    try:
+        head = stream.peek(_PEEK)[:_PEEK]
+        if head[:2] == b"\x1f\x8b":
+            if depth >= 3:
+                yield Item(member, 1, None, "compressed more than three times", hint=hint)
+                return
+            with gzip.GzipFile(fileobj=stream) as inner:
+                yield from _stream(_peekable(inner), _without(name, ".gz"), member, hint, depth + 1)
+        elif head[257:262] == b"ustar":
+            yield from _tar(stream, member)
+        elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+            yield from _zip(stream, member)
+        elif name.lower().endswith((".protobuf", ".proto")):
+            yield Item(member, 1, None, "skipped: protobuf follows", hint=hint)
+        else:
+            yield from _text(stream, head, member, hint)
+    except _BROKEN as exc:
+        yield Item(member, 0, None, f"cannot be read further: {type(exc).__name__}: {exc}"[:200], hint=hint)
+
+
+def _tar(stream: io.BufferedReader, member: str) -> Iterator[Item]:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.isreg() else None
+            if file is not None:
+                yield from _member(file, entry.name, entry.size, member)
+
+
+def _zip(stream: io.BufferedReader, member: str) -> Iterator[Item]:
+    if member:
+        yield Item(member, 1, None, "skipped: archive in an archive")
+        return
+    with zipfile.ZipFile(stream) as archive:
+        for entry in sorted(archive.infolist(), key=lambda e: e.filename):
+            if not entry.is_dir():
+                with archive.open(entry) as file:
+                    yield from _member(file, entry.filename, entry.file_size, member)
+
+
+def _member(file: IO[bytes], name: str, size: int, outer: str) -> Iterator[Item]:
+    folder, _slash, last = name.replace("\\", "/").rpartition("/")
+    label = f"{outer}!{name}" if outer else name
+    hint = _hint(folder.rpartition("/")[2])
+    if size > MAX_MEMBER:
+        yield Item(label, 1, None, f"larger than {MAX_MEMBER:,} bytes", hint=hint)
+    else:
+        yield from _stream(_peekable(file), last, label, hint, 1)
+
+
+def _text(stream: io.BufferedReader, head: bytes, member: str, hint: Optional[str]) -> Iterator[Item]:
+    if head[:3] == codecs.BOM_UTF8:
+        stream.read(3)
+        head = head[3:]
+    if not head.strip():
+        return
+    first, *more = head.split(b"\n", 50)
+    if b"_raw" in first and first.strip()[:1] not in (b"{", b"["):
+        yield from _csv(stream, member, hint)
+    elif not any(line.lstrip()[:1] in (b"{", b"[") for line in (first, *more)):
+        yield Item(member, 1, None, "skipped: unknown format", hint=hint)
+    elif first.lstrip()[:1] == b"[" or (first.lstrip()[:1] in (b"{", b"") and _decoded(first) is None):
+        yield from _whole(stream, member, hint)
+    else:
+        yield from _lines(stream, member, hint)
+
+
+def _whole(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+    """Read a file that is one JSON value; where it is none, read it as lines."""
+    data = stream.read(MAX_WHOLE + 1)
+    value = _decoded(data) if len(data) <= MAX_WHOLE else None
+    if value is None:
+        rest = _Chained(data, stream)
+        yield from _lines(_peekable(cast("IO[bytes]", rest)), member, hint)
+        return
+    for number, record in enumerate(value if isinstance(value, list) else [value], 1):
+        if isinstance(record, dict):
+            yield Item(member, number, record, None, "", hint)
+        else:
+            yield Item(member, number, None, "not a JSON object", str(record)[:_CLIP], hint)
+
+
+def _lines(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+    number = 0
+    while True:
+        line = stream.readline(MAX_LINE)
+        if not line:
+            return
+        number += 1
+        if len(line) >= MAX_LINE and line[-1:] != b"\n":
+            while line and line[-1:] != b"\n":
+                line = stream.readline(MAX_LINE)
+            yield Item(member, number, None, f"longer than {MAX_LINE:,} bytes", "", hint)
+        elif line.strip():
+            yield _item(_text_of(line), member, number, hint)
+
+
+def _csv(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+    """Read Splunk's export: the column `_raw` holds one JSON object. Raises csv's limit for the whole process."""
+    csv.field_size_limit(MAX_LINE)
+    rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", errors=_LATIN1, newline=""))
+    try:
+        column = next(rows).index("_raw")
+        while True:
+            try:
+                row = next(rows)
+            except csv.Error as exc:
+                yield Item(member, rows.line_num, None, f"no CSV: {exc}", "", hint)
+                continue
+            if len(row) > column:
+                yield _item(row[column], member, rows.line_num, hint)
+            elif row:
+                yield Item(member, rows.line_num, None, "no column _raw in this row", ",".join(row)[:_CLIP], hint)
+    except StopIteration:
+        return
+    except ValueError:
+        yield Item(member, 1, None, "no column _raw", "", hint)
+
+
+def _item(text: str, member: str, line: int, hint: Optional[str]) -> Item:
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        return Item(member, line, None, "nested too deeply", text[:_CLIP], hint)
+    except ValueError as exc:
+        return Item(member, line, None, f"no JSON: {exc}"[:200], text[:_CLIP], hint)
+    if isinstance(value, dict):
+        return Item(member, line, value, None, "", hint)
+    return Item(member, line, None, "not a JSON object", text[:_CLIP], hint)
+
+
+def _decoded(data: bytes) -> Any:
+    """Return the JSON value, or None where there is none."""
+    try:
+        return _DECODER.decode(_text_of(data))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text_of(data: bytes) -> str:
+    return data.decode("utf-8", _LATIN1).strip()
+
+
+def _latin1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+_LATIN1 = "cbsigned-latin-1"
+codecs.register_error(_LATIN1, _latin1)
+
+
+class _Chained(io.RawIOBase):
+    """Bytes that were read already, and then the rest of their stream."""
+
+    def __init__(self, data: bytes, rest: io.BufferedReader) -> None:
+        self._data, self._rest = io.BytesIO(data), rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._data.read(len(buffer)) or self._rest.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _peekable(file: object) -> io.BufferedReader:
+    return io.BufferedReader(cast("io.RawIOBase", file), _PEEK)
+
+
+def _hint(folder: str) -> Optional[str]:
+    return normal_kind(folder)
+
+
+def _without(name: str, suffix: str) -> str:
+    return name[: -len(suffix)] if name.lower().endswith(suffix) else name

@@ -1,0 +1,327 @@
+"""Answers the core's questions from the embedded store: binaries, processes, and the joint query of 2017."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Callable, Optional, TypeVar, Union
+
+from cbsigned.binary import BinaryRecord, RecordKind
+from cbsigned.errors import ProcessNotFound, SourceError, SourceTimeout
+from cbsigned.gaps import Cause, Gap
+from cbsigned.lineage import ProcessAnswers, Relatives, Sighting
+from cbsigned.observables import short_host
+from cbsigned.process import Process
+from cbsigned.signing import BinaryAnswers
+from cbsigned.store.database import open_reader, readable_error
+from cbsigned.store.events import milliseconds
+from cbsigned.store.rows import Described, Flag
+from cbsigned.timing import Deadline
+
+__all__ = ["StoreSource"]
+
+_CHUNK = 400
+_MAX_CANDIDATES = 1000
+_MAX_PATHS = 20
+_STEPS = 20_000
+_START_SLACK = timedelta(seconds=5)
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_WORD = re.compile(r"[^\W_]+")
+
+_PROCESS = """
+SELECT p.guid, n.value, pa.value, b.md5, b.sha256, p.pid, c.value, a.value, h.value, p.sensor_id, o.value,
+       p.started, p.ended, pp.guid, pn.value, pp.pid, p.described, p.flags, p.parent_id
+FROM process p
+LEFT JOIN name n ON n.id = p.name_id
+LEFT JOIN path pa ON pa.id = p.path_id
+LEFT JOIN binary b ON b.id = p.binary_id
+LEFT JOIN cmdline c ON c.id = p.cmdline_id
+LEFT JOIN account a ON a.id = p.account_id
+LEFT JOIN host h ON h.id = p.host_id
+LEFT JOIN word o ON o.id = p.os_id
+LEFT JOIN process pp ON pp.id = p.parent_id
+LEFT JOIN name pn ON pn.id = pp.name_id
+"""
+_RECORD = """
+SELECT b.md5, b.sha256, r.kind, r.word, r.code_text, r.code, r.publisher, r.issuer, r.subject, r.program_name,
+       r.signed, r.recorded, r.host_count, r.paths, b.id,
+       (SELECT count(*) FROM bin_host s WHERE s.binary_id = b.id)
+FROM binary b JOIN binary_record r ON r.binary_id = b.id
+"""
+
+_T = TypeVar("_T")
+_K = TypeVar("_K")
+
+
+class StoreSource:
+    """One store, read by any thread; satisfies `BinarySource`, `ProcessSource` and `JointSource`.
+
+    Args:
+        path: The store's file.
+
+    Raises:
+        ConfigError: There is no such store, or it is not one.
+        SourceError: It cannot be read just now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._db: Optional[sqlite3.Connection] = open_reader(path)
+        self._owner = os.getpid()
+
+    @property
+    def name(self) -> str:
+        """`store:` and the file's name."""
+        return f"store:{self._path.name}"
+
+    def close(self) -> None:
+        """Close the file; the next question opens it again."""
+        with self._lock:
+            if self._db is not None and self._owner == os.getpid():
+                self._db.close()
+            self._db = None
+
+    def __enter__(self) -> StoreSource:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def binaries(self, hashes: Sequence[str], deadline: Deadline) -> BinaryAnswers:
+        """Return for every hash its records, `()` where the store has none, or why it could not answer.
+
+        Records of one binary that differ in kind, word or code are separate. Where a record does not say on how
+        many hosts and under which paths the file was seen, the store's own telemetry does.
+        """
+        return self._in_chunks(hashes, deadline, self._binaries)
+
+    def processes(self, guids: Sequence[str], deadline: Deadline) -> ProcessAnswers:
+        """Return for every guid its process, or `ProcessNotFound`.
+
+        `start_recorded` is True only where a start event or a REST document describes it; a process that is only
+        mentioned by other events or by a hit is a process all the same.
+        """
+        return self._in_chunks(guids, deadline, self._processes)
+
+    def candidates(
+        self, sightings: Sequence[Sighting], deadline: Deadline
+    ) -> Mapping[Sighting, Union[tuple[Process, ...], SourceError]]:
+        """Return for every sighting the processes on its host that started in its window, at most 1,000."""
+        return self._in_chunks(sightings, deadline, lambda db, part: {s: self._candidates(db, s) for s in part}, 1)
+
+    def children(
+        self, guids: Sequence[str], limit: int, deadline: Deadline
+    ) -> Mapping[str, Union[Relatives, SourceError]]:
+        """Return for every guid its children, oldest first, at most `limit` of each, with the total."""
+        return self._in_chunks(guids, deadline, lambda db, part: {g: self._children(db, g, limit) for g in part}, 1)
+
+    def joint_hits(
+        self, pairs: Sequence[tuple[str, str]], deadline: Deadline
+    ) -> Mapping[tuple[str, str], Union[bool, SourceError]]:
+        """Return for every (md5, name) whether a process has that image, and its program name has the words of `name`.
+
+        Text is split at white space and punctuation and compared in lower case; the words must stand together.
+
+        References:
+            - cb-edr-api §4.2 (text), §4.7 (join), §6
+        """
+        return self._in_chunks(pairs, deadline, self._joint_hits)
+
+    def _in_chunks(
+        self, keys: Sequence[_K], deadline: Deadline,
+        ask: Callable[[sqlite3.Connection, Sequence[_K]], Mapping[_K, _T]], size: int = _CHUNK,
+    ) -> dict[_K, Union[_T, SourceError]]:  # fmt: skip
+        """Ask in chunks of `size`; what fails, or is not asked before the deadline, maps to the error."""
+        found: dict[_K, Union[_T, SourceError]] = {}
+        with self._lock:
+            for start in range(0, len(keys), size):
+                part = keys[start : start + size]
+                try:
+                    with self._reading(deadline) as db:
+                        found.update(ask(db, part))
+                except SourceError as exc:
+                    found.update(dict.fromkeys(part, exc))
+        return found
+
+    @contextlib.contextmanager
+    def _reading(self, deadline: Deadline) -> Iterator[sqlite3.Connection]:
+        """Give the open file, interrupted at the deadline; SQLite's errors become ours."""
+        late = SourceTimeout(
+            f"The store {self._path.name} gave no whole answer within {deadline.seconds:g} s. "
+            "Ask for less, or raise deadline_s."
+        )
+        if deadline.passed:
+            raise late
+        if self._db is None or self._owner != os.getpid():  # closed, or inherited by fork: never use the parent's
+            self._db = open_reader(self._path)
+            self._owner = os.getpid()
+        db = self._db
+        db.set_progress_handler(lambda: int(deadline.passed), _STEPS)
+        try:
+            yield db
+        except sqlite3.Error as exc:
+            if "interrupted" in str(exc):
+                raise late from exc
+            raise readable_error(self._path, exc) from exc
+        finally:
+            db.set_progress_handler(None, 0)
+
+    def _binaries(self, db: sqlite3.Connection, hashes: Sequence[str]) -> dict[str, tuple[BinaryRecord, ...]]:
+        found: dict[str, list[BinaryRecord]] = {file_hash: [] for file_hash in hashes}
+        for column, length in (("md5", 32), ("sha256", 64)):
+            wanted = [bytes.fromhex(h) for h in hashes if len(h) == length]
+            if wanted:
+                sql = f"{_RECORD} WHERE b.{column} IN ({_marks(wanted)})"
+                rows = db.execute(sql, wanted).fetchall()
+                paths = _paths_of(db, [row[14] for row in rows if row[13] == "[]"])
+                for row in rows:
+                    found[row[0 if length == 32 else 1].hex()].append(_record(row, paths.get(row[14], ())))
+        return {file_hash: tuple(records) for file_hash, records in found.items()}
+
+    def _processes(self, db: sqlite3.Connection, guids: Sequence[str]) -> dict[str, Union[Process, SourceError]]:
+        blobs = [_blob(guid) for guid in guids]
+        rows = db.execute(f"{_PROCESS} WHERE p.guid IN ({_marks(blobs)})", blobs)
+        known = {process.guid: process for process in map(_process, rows)}
+        return {guid: known.get(guid) or self._not_found(guid) for guid in guids}
+
+    def _not_found(self, guid: str) -> ProcessNotFound:
+        return ProcessNotFound(f"Process {guid} is unknown to {self.name}: no event that was ingested names it.")
+
+    def _candidates(self, db: sqlite3.Connection, sighting: Sighting) -> tuple[Process, ...]:
+        moment = sighting.started_at or sighting.seen_at
+        if moment is None:
+            return ()
+        exact = sighting.started_at is not None
+        first = milliseconds(moment - (_START_SLACK if exact else _DAY))
+        last = milliseconds(moment + (_START_SLACK if exact else timedelta(0)))
+        hosts = [row[0] for row in db.execute("SELECT id FROM host WHERE short = ?", (short_host(sighting.host),))]
+        if not hosts:
+            return ()
+        where, values = f"p.host_id IN ({_marks(hosts)}) AND p.started BETWEEN ? AND ?", [*hosts, first, last]
+        if sighting.pid is not None:
+            where += " AND p.pid = ?"
+            values.append(sighting.pid)
+        elif sighting.file_hash is not None:
+            where += " AND (b.md5 = ?1000 OR b.sha256 = ?1000)".replace("?1000", f"?{len(values) + 1}")
+            values.append(bytes.fromhex(sighting.file_hash))
+        sql = f"{_PROCESS} WHERE {where} ORDER BY p.started DESC LIMIT {_MAX_CANDIDATES}"
+        return tuple(map(_process, db.execute(sql, values)))
+
+    def _children(self, db: sqlite3.Connection, guid: str, limit: int) -> Relatives:
+        row = db.execute("SELECT id FROM process WHERE guid = ?", (_blob(guid),)).fetchone()
+        if row is None:
+            return Relatives((), 0, self._not_found(guid).gap(f"children of {guid}"))
+        total = int(db.execute("SELECT count(*) FROM process WHERE parent_id = ?", row).fetchone()[0])
+        sql = f"{_PROCESS} WHERE p.parent_id = ? ORDER BY p.started, p.guid LIMIT ?"
+        nodes = tuple(map(_process, db.execute(sql, (row[0], max(0, limit)))))
+        gap = None
+        if len(nodes) < total:
+            reason = f"{len(nodes)} of {total} children shown; ask for more to see the others."
+            gap = Gap(f"children of {guid}", Cause.NOT_ASKED, reason)
+        return Relatives(nodes, total, gap)
+
+    def _joint_hits(self, db: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bool]:
+        blobs = list({bytes.fromhex(md5) for md5, _name in pairs})
+        rows = db.execute(
+            "SELECT DISTINCT b.md5, r.program_name FROM binary b JOIN binary_record r ON r.binary_id = b.id "
+            f"WHERE b.md5 IN ({_marks(blobs)}) AND r.program_name IS NOT NULL "  # noqa: S608 (marks only)
+            "AND EXISTS (SELECT 1 FROM process p WHERE p.binary_id = b.id)",
+            blobs,
+        )
+        names: dict[str, list[str]] = defaultdict(list)
+        for md5, program_name in rows:
+            names[md5.hex()].append(_words(program_name))
+        return {(md5, name): any(_words(name) in text for text in names.get(md5, ())) for md5, name in pairs}
+
+
+def _process(row: Sequence[Any]) -> Process:
+    (
+        guid, name, path, md5, sha256, pid, cmdline, user, host, sensor_id, os_type, started, ended, parent, parent_name,
+        parent_pid, described, flags, _parent_id,
+    ) = row  # fmt: skip
+    return Process(
+        guid=_text_guid(guid),
+        name=name,
+        path=path.lower() if path else None,
+        md5=md5.hex() if md5 else None,
+        sha256=sha256.hex() if sha256 else None,
+        pid=pid,
+        cmdline=cmdline,
+        user=user,
+        host=host,
+        sensor_id=sensor_id,
+        os_type=os_type,
+        started_at=_moment(started),
+        ended_at=_moment(ended),
+        terminated=True if ended is not None or flags & Flag.TERMINATED else None,
+        parent_guid=_text_guid(parent) if parent else None,
+        parent_name=parent_name,
+        parent_pid=parent_pid,
+        parent_unknown=bool(flags & Flag.PARENT_UNKNOWN) and parent is None,
+        start_recorded=bool(described & (Described.START | Described.DOCUMENT)),
+        suppressed=bool(flags & Flag.SUPPRESSED) and not described & (Described.START | Described.DOCUMENT),
+    )
+
+
+def _record(row: Sequence[Any], seen_paths: tuple[str, ...]) -> BinaryRecord:
+    (
+        md5, sha256, kind, word, code_text, code, publisher, issuer, subject, program_name, signed, recorded, host_count,
+        paths, _id, hosts,
+    ) = row  # fmt: skip
+    return BinaryRecord(
+        kind=RecordKind(kind),
+        md5=md5.hex() if md5 else None,
+        sha256=sha256.hex() if sha256 else None,
+        word=word or None,
+        code=code,
+        code_text=code_text if code_text and code is None else None,
+        publisher=publisher,
+        issuer=issuer,
+        subject=subject,
+        program_name=program_name,
+        signed_at=_moment(signed),
+        recorded_at=_moment(recorded or None),
+        host_count=hosts or None if host_count is None else host_count,
+        paths=tuple(json.loads(paths)) or seen_paths,
+    )
+
+
+def _paths_of(db: sqlite3.Connection, binaries: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Return the paths under which telemetry saw each binary, the first 20."""
+    sql = f"SELECT p.value FROM file f JOIN path p ON p.id = f.path_id WHERE f.binary_id = ? LIMIT {_MAX_PATHS}"  # noqa: S608
+    return {
+        number: tuple(sorted({row[0].lower() for row in db.execute(sql, (number,)) if row[0]}))
+        for number in dict.fromkeys(binaries)
+    }
+
+
+def _words(text: str) -> str:
+    """Return the words of a text so that one phrase holds another as a substring."""
+    return f" {' '.join(_WORD.findall(text.lower()))} "
+
+
+def _moment(ms: Optional[int]) -> Optional[datetime]:
+    return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _blob(guid: str) -> bytes:
+    return bytes.fromhex(guid.replace("-", ""))
+
+
+def _text_guid(blob: bytes) -> str:
+    text = blob.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
