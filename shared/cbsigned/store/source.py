@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Callable, Optional, TypeVar, Union
 
-from cbsigned.binary import BinaryRecord, RecordKind
+from cbsigned.binary import BinaryRecord
 from cbsigned.errors import ProcessNotFound, SourceError, SourceTimeout
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import ProcessAnswers, Relatives, Sighting
@@ -23,7 +22,7 @@ from cbsigned.process import Process
 from cbsigned.signing import BinaryAnswers
 from cbsigned.store.database import open_reader, readable_error
 from cbsigned.store.events import milliseconds
-from cbsigned.store.rows import Described, Flag
+from cbsigned.store.records import PROCESS_SQL, RECORD_SQL, process_of, record_of
 from cbsigned.timing import Deadline
 
 __all__ = ["StoreSource"]
@@ -34,28 +33,11 @@ _MAX_PATHS = 20
 _STEPS = 20_000
 _START_SLACK = timedelta(seconds=5)
 _DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WORD = re.compile(r"[^\W_]+")
 
-_PROCESS = """
-SELECT p.guid, n.value, pa.value, b.md5, b.sha256, p.pid, c.value, a.value, h.value, p.sensor_id, o.value,
-       p.started, p.ended, pp.guid, pn.value, pp.pid, p.described, p.flags, p.parent_id
-FROM process p
-LEFT JOIN name n ON n.id = p.name_id
-LEFT JOIN path pa ON pa.id = p.path_id
-LEFT JOIN binary b ON b.id = p.binary_id
-LEFT JOIN cmdline c ON c.id = p.cmdline_id
-LEFT JOIN account a ON a.id = p.account_id
-LEFT JOIN host h ON h.id = p.host_id
-LEFT JOIN word o ON o.id = p.os_id
-LEFT JOIN process pp ON pp.id = p.parent_id
-LEFT JOIN name pn ON pn.id = pp.name_id
-"""
-_RECORD = """
-SELECT b.md5, b.sha256, r.kind, r.word, r.code_text, r.code, r.publisher, r.issuer, r.subject, r.program_name,
-       r.signed, r.recorded, r.host_count, r.paths, b.id,
-       (SELECT count(*) FROM bin_host s WHERE s.binary_id = b.id)
-FROM binary b JOIN binary_record r ON r.binary_id = b.id
+_PROGRAM_NAMES = """
+SELECT DISTINCT b.md5, r.program_name FROM binary b JOIN binary_record r ON r.binary_id = b.id
+WHERE r.program_name IS NOT NULL AND EXISTS (SELECT 1 FROM process p WHERE p.binary_id = b.id)
 """
 
 _T = TypeVar("_T")
@@ -181,17 +163,17 @@ class StoreSource:
         for column, length in (("md5", 32), ("sha256", 64)):
             wanted = [bytes.fromhex(h) for h in hashes if len(h) == length]
             if wanted:
-                sql = f"{_RECORD} WHERE b.{column} IN ({_marks(wanted)})"
+                sql = f"{RECORD_SQL} WHERE b.{column} IN ({_marks(wanted)})"
                 rows = db.execute(sql, wanted).fetchall()
                 paths = _paths_of(db, [row[14] for row in rows if row[13] == "[]"])
                 for row in rows:
-                    found[row[0 if length == 32 else 1].hex()].append(_record(row, paths.get(row[14], ())))
+                    found[row[0 if length == 32 else 1].hex()].append(record_of(row, paths.get(row[14], ())))
         return {file_hash: tuple(records) for file_hash, records in found.items()}
 
     def _processes(self, db: sqlite3.Connection, guids: Sequence[str]) -> dict[str, Union[Process, SourceError]]:
         blobs = [_blob(guid) for guid in guids]
-        rows = db.execute(f"{_PROCESS} WHERE p.guid IN ({_marks(blobs)})", blobs)
-        known = {process.guid: process for process in map(_process, rows)}
+        rows = db.execute(f"{PROCESS_SQL} WHERE p.guid IN ({_marks(blobs)})", blobs)
+        known = {process.guid: process for process in map(process_of, rows)}
         return {guid: known.get(guid) or self._not_found(guid) for guid in guids}
 
     def _not_found(self, guid: str) -> ProcessNotFound:
@@ -212,18 +194,18 @@ class StoreSource:
             where += " AND p.pid = ?"
             values.append(sighting.pid)
         elif sighting.file_hash is not None:
-            where += " AND (b.md5 = ?1000 OR b.sha256 = ?1000)".replace("?1000", f"?{len(values) + 1}")
+            where += f" AND b.{'md5' if len(sighting.file_hash) == 32 else 'sha256'} = ?"
             values.append(bytes.fromhex(sighting.file_hash))
-        sql = f"{_PROCESS} WHERE {where} ORDER BY p.started DESC LIMIT {_MAX_CANDIDATES}"
-        return tuple(map(_process, db.execute(sql, values)))
+        sql = f"{PROCESS_SQL} WHERE {where} ORDER BY p.started DESC LIMIT {_MAX_CANDIDATES}"
+        return tuple(map(process_of, db.execute(sql, values)))
 
     def _children(self, db: sqlite3.Connection, guid: str, limit: int) -> Relatives:
         row = db.execute("SELECT id FROM process WHERE guid = ?", (_blob(guid),)).fetchone()
         if row is None:
             return Relatives((), 0, self._not_found(guid).gap(f"children of {guid}"))
         total = int(db.execute("SELECT count(*) FROM process WHERE parent_id = ?", row).fetchone()[0])
-        sql = f"{_PROCESS} WHERE p.parent_id = ? ORDER BY p.started, p.guid LIMIT ?"
-        nodes = tuple(map(_process, db.execute(sql, (row[0], max(0, limit)))))
+        sql = f"{PROCESS_SQL} WHERE p.parent_id = ? ORDER BY p.started, p.guid LIMIT ?"
+        nodes = tuple(map(process_of, db.execute(sql, (row[0], max(0, limit)))))
         gap = None
         if len(nodes) < total:
             reason = f"{len(nodes)} of {total} children shown; ask for more to see the others."
@@ -232,68 +214,14 @@ class StoreSource:
 
     def _joint_hits(self, db: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bool]:
         blobs = list({bytes.fromhex(md5) for md5, _name in pairs})
-        rows = db.execute(
-            "SELECT DISTINCT b.md5, r.program_name FROM binary b JOIN binary_record r ON r.binary_id = b.id "
-            f"WHERE b.md5 IN ({_marks(blobs)}) AND r.program_name IS NOT NULL "  # noqa: S608 (marks only)
-            "AND EXISTS (SELECT 1 FROM process p WHERE p.binary_id = b.id)",
-            blobs,
-        )
+        rows = db.execute(f"{_PROGRAM_NAMES} AND b.md5 IN ({_marks(blobs)})", blobs)
         names: dict[str, list[str]] = defaultdict(list)
         for md5, program_name in rows:
             names[md5.hex()].append(_words(program_name))
-        return {(md5, name): any(_words(name) in text for text in names.get(md5, ())) for md5, name in pairs}
-
-
-def _process(row: Sequence[Any]) -> Process:
-    (
-        guid, name, path, md5, sha256, pid, cmdline, user, host, sensor_id, os_type, started, ended, parent, parent_name,
-        parent_pid, described, flags, _parent_id,
-    ) = row  # fmt: skip
-    return Process(
-        guid=_text_guid(guid),
-        name=name,
-        path=path.lower() if path else None,
-        md5=md5.hex() if md5 else None,
-        sha256=sha256.hex() if sha256 else None,
-        pid=pid,
-        cmdline=cmdline,
-        user=user,
-        host=host,
-        sensor_id=sensor_id,
-        os_type=os_type,
-        started_at=_moment(started),
-        ended_at=_moment(ended),
-        terminated=True if ended is not None or flags & Flag.TERMINATED else None,
-        parent_guid=_text_guid(parent) if parent else None,
-        parent_name=parent_name,
-        parent_pid=parent_pid,
-        parent_unknown=bool(flags & Flag.PARENT_UNKNOWN) and parent is None,
-        start_recorded=bool(described & (Described.START | Described.DOCUMENT)),
-        suppressed=bool(flags & Flag.SUPPRESSED) and not described & (Described.START | Described.DOCUMENT),
-    )
-
-
-def _record(row: Sequence[Any], seen_paths: tuple[str, ...]) -> BinaryRecord:
-    (
-        md5, sha256, kind, word, code_text, code, publisher, issuer, subject, program_name, signed, recorded, host_count,
-        paths, _id, hosts,
-    ) = row  # fmt: skip
-    return BinaryRecord(
-        kind=RecordKind(kind),
-        md5=md5.hex() if md5 else None,
-        sha256=sha256.hex() if sha256 else None,
-        word=word or None,
-        code=code,
-        code_text=code_text if code_text and code is None else None,
-        publisher=publisher,
-        issuer=issuer,
-        subject=subject,
-        program_name=program_name,
-        signed_at=_moment(signed),
-        recorded_at=_moment(recorded or None),
-        host_count=hosts or None if host_count is None else host_count,
-        paths=tuple(json.loads(paths)) or seen_paths,
-    )
+        return {
+            (md5, name): _WORD.search(name) is not None and any(_words(name) in text for text in names.get(md5, ()))
+            for md5, name in pairs
+        }
 
 
 def _paths_of(db: sqlite3.Connection, binaries: Sequence[int]) -> dict[int, tuple[str, ...]]:
@@ -310,18 +238,9 @@ def _words(text: str) -> str:
     return f" {' '.join(_WORD.findall(text.lower()))} "
 
 
-def _moment(ms: Optional[int]) -> Optional[datetime]:
-    return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
-
-
 def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
 def _blob(guid: str) -> bytes:
     return bytes.fromhex(guid.replace("-", ""))
-
-
-def _text_guid(blob: bytes) -> str:
-    text = blob.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
