@@ -242,7 +242,7 @@ class EdrSource:
         batches = plan(askable, version)
         answers.update(_merge(side_by_side(self._client, lambda b: self._guarded(ask, b, version), batches)))
         log.debug("%s: %d items in %d batches", self.name, len(items), len(batches))
-        return answers
+        return {item: answers[item] for item in items}
 
     def _halves(
         self,
