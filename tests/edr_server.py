@@ -55,7 +55,7 @@ class Fault:
         status, body, kind: Status, body and content type.
         headers: Sent besides, `{"Retry-After": "1"}` for example.
         mode: `answer`; `cut` announces the whole body and sends half; `close` ends the connection without a
-            byte; `silent` never answers; `drip_body` and `drip_headers` send a byte a second.
+            byte; `silent` never answers; `drip_body` and `drip_headers` send a byte every `drip_s` seconds.
     """
 
     status: int = 200
@@ -63,6 +63,7 @@ class Fault:
     kind: str = "text/html; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
     mode: str = "answer"
+    drip_s: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -386,18 +387,18 @@ def _handler(server: EdrServer) -> type[BaseHTTPRequestHandler]:
                 head = f"HTTP/1.1 {fault.status} OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
                 if fault.mode == "drip_body":
                     self.wfile.write(head.encode())
-                self._drip(b" " * 100 if fault.mode == "drip_body" else head.encode())
+                self._drip(b" " * 100 if fault.mode == "drip_body" else head.encode(), fault.drip_s)
             else:
                 cut = fault.body[: len(fault.body) // 2] if fault.mode == "cut" else fault.body
                 self._send(fault.status, cut, fault.kind, fault.headers, announced=len(fault.body))
                 self.close_connection = self.close_connection or fault.mode == "cut"
 
-        def _drip(self, data: bytes) -> None:
+        def _drip(self, data: bytes, pause_s: float) -> None:
             self.close_connection = True
             for number in range(len(data)):
                 self.wfile.write(data[number : number + 1])
                 self.wfile.flush()
-                if server.stopping.wait(1.0):
+                if server.stopping.wait(pause_s):
                     break
 
         def _send(

@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -113,6 +114,20 @@ def test_no_failure_shows_or_drags_along_the_token(
         error = error.__cause__ or error.__context__
     assert server.token not in told
     assert server.requests[0].headers["x-auth-token"] == server.token
+
+
+@pytest.mark.parametrize("mode", ["drip_body", "drip_headers"])
+def test_bytes_that_come_faster_than_any_time_out_do_not_stretch_the_deadline(
+    mode: str, start: Start, client: Client
+) -> None:
+    server = start()
+    server.fail("*", Fault(mode=mode, drip_s=0.05))
+    began = time.monotonic()
+
+    error = failure(client(server), Deadline(0.5))
+
+    assert isinstance(error, SourceTimeout)
+    assert 0.4 < time.monotonic() - began < 0.5 + SLACK_S
 
 
 def test_a_document_comes_back_with_the_servers_clock(start: Start, client: Client) -> None:
@@ -354,8 +369,10 @@ class TestAsking:
         assert server.requests[1].parameters["cb.urlver"] == "1"
 
     def test_requests_carry_token_and_name_and_nothing_from_the_environment(
-        self, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password word\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         server = start()
         asked = client(server)
@@ -366,6 +383,7 @@ class TestAsking:
         assert headers["x-auth-token"] == server.token
         assert headers["user-agent"].startswith("cbsigned/")
         assert headers["accept-encoding"] == "gzip"
+        assert "authorization" not in headers
 
     def test_cookies_are_not_kept(self, start: Start, client: Client) -> None:
         server = start()
