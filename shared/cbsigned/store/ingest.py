@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -128,8 +129,8 @@ class _FileRun:
         """Read the file to its end; what was committed stays, whatever happens."""
         start = self._resume()
         self._report.resumed += start
-        with open(self._path, "rb", buffering=0) as raw:
-            for item in self._after(start, read_items(self._path, raw)):
+        with open(self._path, "rb", buffering=0) as raw, contextlib.closing(read_items(self._path, raw)) as items:
+            for item in self._after(start, items):
                 self._position += 1
                 self._take(item)
                 if self._records >= self._size or self._batch.weight > _MAX_WEIGHT:

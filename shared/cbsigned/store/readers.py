@@ -15,7 +15,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Optional, cast
 
@@ -71,14 +71,15 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_items(path: Path, raw: IO[bytes]) -> Iterator[Item]:
+def read_items(path: Path, raw: IO[bytes]) -> Generator[Item, None, None]:
     """Yield what a file holds.
 
     Args:
         path: Its name, for the format and for the kind that its folder names.
-        raw: The file, open for reading; left open.
+        raw: The file, open for reading without a buffer; closed at the end.
     """
-    yield from _stream(_peekable(raw), path.name, "", _hint(path.parent.name), 0)
+    with _peekable(raw) as stream:
+        yield from _stream(stream, path.name, "", _hint(path.parent.name), 0)
 
 
 def _stream(stream: io.BufferedReader, name: str, member: str, hint: Optional[str], depth: int) -> Iterator[Item]:
@@ -89,8 +90,8 @@ def _stream(stream: io.BufferedReader, name: str, member: str, hint: Optional[st
             if depth >= 3:
                 yield Item(member, 1, None, "compressed more than three times", hint=hint)
                 return
-            with gzip.GzipFile(fileobj=stream) as inner:
-                yield from _stream(_peekable(inner), _without(name, ".gz"), member, hint, depth + 1)
+            with _peekable(gzip.GzipFile(fileobj=stream, mode="rb")) as inner:
+                yield from _stream(inner, _without(name, ".gz"), member, hint, depth + 1)
         elif head[257:262] == b"ustar":
             yield from _tar(stream, member)
         elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -129,7 +130,8 @@ def _member(file: IO[bytes], name: str, size: int, outer: str) -> Iterator[Item]
     if size > MAX_MEMBER:
         yield Item(label, 1, None, f"larger than {MAX_MEMBER:,} bytes", hint=hint)
     else:
-        yield from _stream(_peekable(file), last, label, hint, 1)
+        with _peekable(file) as stream:
+            yield from _stream(stream, last, label, hint, 1)
 
 
 def _text(stream: io.BufferedReader, head: bytes, member: str, hint: Optional[str]) -> Iterator[Item]:
@@ -154,8 +156,8 @@ def _whole(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Itera
     data = stream.read(MAX_WHOLE + 1)
     value = _decoded(data) if len(data) <= MAX_WHOLE else None
     if value is None:
-        rest = _Chained(data, stream)
-        yield from _lines(_peekable(cast("IO[bytes]", rest)), member, hint)
+        with _peekable(_Chained(data, stream)) as rest:
+            yield from _lines(rest, member, hint)
         return
     for number, record in enumerate(value if isinstance(value, list) else [value], 1):
         if isinstance(record, dict):
@@ -182,23 +184,25 @@ def _lines(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Itera
 def _csv(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
     """Read Splunk's export: the column `_raw` holds one JSON object. Raises csv's limit for the whole process."""
     csv.field_size_limit(MAX_LINE)
-    rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", errors=_LATIN1, newline=""))
-    try:
-        column = next(rows).index("_raw")
+    with io.TextIOWrapper(stream, encoding="utf-8", errors=_LATIN1, newline="") as text:
+        rows = csv.reader(text)
+        header = next(rows, [])
+        if "_raw" not in header:
+            yield Item(member, 1, None, "no column _raw", ",".join(header)[:_CLIP], hint)
+            return
+        column = header.index("_raw")
         while True:
             try:
-                row = next(rows)
+                row = next(rows, None)
             except csv.Error as exc:
                 yield Item(member, rows.line_num, None, f"no CSV: {exc}", "", hint)
                 continue
+            if row is None:
+                return
             if len(row) > column:
                 yield _item(row[column], member, rows.line_num, hint)
             elif row:
                 yield Item(member, rows.line_num, None, "no column _raw in this row", ",".join(row)[:_CLIP], hint)
-    except StopIteration:
-        return
-    except ValueError:
-        yield Item(member, 1, None, "no column _raw", "", hint)
 
 
 def _item(text: str, member: str, line: int, hint: Optional[str]) -> Item:
