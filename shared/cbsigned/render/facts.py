@@ -148,8 +148,7 @@ def unknowns(part: Document) -> list[str]:
     told = {part["reason"]}
     sentences = []
     for gap in part["gaps"]:
-        again = gap["reason"] in told
-        sentences.append(f"{gap['about']}: {gap['cause']}" + ("" if again else f". {gap['reason']}"))
+        sentences.append(f"{gap['about']}: {gap['cause'] if gap['reason'] in told else gap['reason']}")
         told.add(gap["reason"])
     return list(dict.fromkeys(sentences + [text for text in part.get("problems", ()) if text not in told]))
 
