@@ -24,6 +24,8 @@ _BLOCK = re.compile(r"(<!-- output of: (?P<command>.+?) -->\n```\w*\n)(?P<output
 _CHANGING = (
     (re.compile(r"\b\d+(\.\d+)? (second|minute|hour|day|month|year)s?\b"), "N days"),
     (re.compile(r'"(age_s|read_at|enriched_at)": ("[^"]*"|\d+)'), r'"\1": N'),
+    (re.compile(r"\bread \d{4}-[\dT:.-]+Z"), "read NOW"),
+    (re.compile(r"\bbytes +\d+"), "bytes N"),
     (re.compile(r"\d[\d,]*(\.\d+)? ?(KiB|MiB|kB|MB|bytes|/s|s)\b"), "N bytes"),
 )
 
@@ -49,7 +51,7 @@ def run(command: str, store: Path) -> str:
         ["sh", "-c", command], cwd=sample_path("."), env=environment(store), timeout=120, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    return done.stdout.replace(str(store), "sample.db").replace(store.name, "sample.db")
+    return done.stdout.replace(str(store), "sample.db").replace(f"{sample_path('.')}/", "")
 
 
 def rendered(text: str, folder: Path) -> str:

@@ -117,7 +117,7 @@ class Context:
         """How text is set on standard output."""
         from cbsigned.render.style import Style, can_draw
 
-        return Style(min(self._width(), 4000), self.colour, not can_draw(self.stdout.encoding))
+        return Style(self._width(), self.colour, not can_draw(self.stdout.encoding))
 
     @property
     def stdin(self) -> BinaryIO:
@@ -228,11 +228,12 @@ class Context:
         self.stderr.write(text + "\n")
 
     def _width(self) -> int:
-        if not self.stdout.isatty():
-            return 100_000
-        with contextlib.suppress(OSError, ValueError):
-            return os.get_terminal_size(self.stdout.fileno()).columns
-        return 100
+        """Return the cells of a line: the terminal's, else `COLUMNS`, else 140."""
+        if self.stdout.isatty():
+            with contextlib.suppress(OSError, ValueError):
+                return max(40, os.get_terminal_size(self.stdout.fileno()).columns)
+        columns = self._environ.get("COLUMNS", "")
+        return max(40, min(int(columns), 4000)) if columns.isascii() and columns.isdigit() else 140
 
 
 def common_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str] = OUTPUTS) -> None:

@@ -293,10 +293,10 @@ def _node(
 
 def _end_without_parent(process: Process) -> tuple[EndedBy, str]:
     label = _label(process)
-    if process.parent_unknown:
-        return EndedBy.UNKNOWN_PARENT, f"The sensor never knew the parent of {label}."
     if process.pid in (0, 4) or (process.pid == 1 and process.os_type not in (None, "windows")):
         return EndedBy.ROOT, f"{label} is the system's first process."
+    if process.parent_unknown:
+        return EndedBy.UNKNOWN_PARENT, f"The sensor never knew the parent of {label}."
     if not process.start_recorded:
         return EndedBy.START_NOT_RECORDED, f"The start of {label} was not recorded, and with it its parent."
     if process.suppressed:

@@ -117,7 +117,7 @@ def signing_statuses(
                 fresh[file_hash] = unknown_signature(
                     file_hash,
                     Cause.NOT_FOUND,
-                    f"Binary {file_hash} is unknown to {source.name}: no sensor has reported it there. "
+                    f"{source.name} has no binary record of {file_hash}, so nothing there says whether it is signed. "
                     "Signing status is Unknown, not Unsigned.",
                 )
         _keep(cache, keys, fresh, life)

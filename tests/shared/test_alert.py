@@ -129,7 +129,8 @@ def test_a_cim_row_is_read_by_its_field_names() -> None:
     found = parse_alert(
         {
             "process_hash": f"MD5={MD5.upper()},SHA256={'B' * 64},IMPHASH={'a' * 32}", "process_id": "4711",
-            "dest": "WS01", "host": "indexer", "process_name": "a.exe", "process": "a.exe -k", "process_guid": "{1-2}", "user": "jo",
+            "dest": "WS01", "host": "indexer", "process_name": "a.exe", "process": "a.exe -k", "process_guid": "{1-2}",
+            "user": "jo",
         }
     ).sets[0]  # fmt: skip
 
