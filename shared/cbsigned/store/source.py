@@ -16,9 +16,10 @@ from typing import Callable, Optional, TypeVar, Union
 from cbsigned.binary import BinaryRecord
 from cbsigned.errors import ProcessNotFound, SourceError, SourceTimeout
 from cbsigned.gaps import Cause, Gap
-from cbsigned.lineage import ProcessAnswers, Relatives, Sighting
+from cbsigned.lineage import ProcessAnswers, Relatives
 from cbsigned.observables import short_host
 from cbsigned.process import Process
+from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers
 from cbsigned.store.database import open_reader, readable_error
 from cbsigned.store.events import milliseconds

@@ -276,7 +276,7 @@ def test_stored_hit_with_a_numeric_parent_id_uses_the_parent_s_unique_id(take: T
 def test_flat_alert_tells_the_process_it_is_about(take: Take) -> None:
     alert = {
         "alert_type": "watchlist.hit.query.process", "process_id": guid_of(PID), "process_name": "chrome.exe",
-        "process_path": "c:\\chrome.exe", "md5": MD5, "hostname": "LAB-WS-09", "created_time": "2016-07-19T16:26:49.83Z",
+        "process_path": "c:\\chrome.exe", "md5": MD5, "hostname": "LAB-WS-09", "created_time": "2016-07-19T16:26:49Z",
     }  # fmt: skip
 
     store, report = take(alert)
