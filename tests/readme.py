@@ -54,11 +54,12 @@ def run(command: str, store: Path) -> str:
     return done.stdout.replace(str(store), "sample.db").replace(f"{sample_path('.')}/", "")
 
 
-def rendered(text: str, folder: Path) -> str:
+def rendered(text: str) -> str:
     """Return the README with every output block made anew."""
-    store = folder / "sample.db"
-    run(f"cbsigned store ingest --store {store} telemetry", store)
-    return _BLOCK.sub(lambda m: m.group(1) + run(m.group("command"), store) + m.group(4), text)
+    with tempfile.TemporaryDirectory(prefix="cb") as folder:  # a short path: tables clip long ones
+        store = Path(folder) / "sample.db"
+        run(f"cbsigned store ingest --store {store} telemetry", store)
+        return _BLOCK.sub(lambda m: m.group(1) + run(m.group("command"), store) + m.group(4), text)
 
 
 def unchanging(text: str) -> list[str]:
@@ -72,9 +73,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="paste instead of comparing")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        before = README.read_text(encoding="utf-8")
-        after = rendered(before, Path(folder))
+    before = README.read_text(encoding="utf-8")
+    after = rendered(before)
     if options.write:
         README.write_text(after, encoding="utf-8")
         return 0
