@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from cbsigned.binary import Signature, unknown_signature
 from cbsigned.cli import Context, ExitCode, common_options
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import ConfigError
-from cbsigned.gaps import Cause
+from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
 from cbsigned.observables import parse_guid, parse_md5, parse_sha256
 from cbsigned.render.csv import csv_lines
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cbsigned.settings import Settings
 
 __all__ = ["config", "enrich_alerts", "lineage", "samples", "signed"]
+
+_MOST_FAILURES = 5
 
 Subparsers = Any  # argparse names its type privately
 
@@ -167,9 +169,10 @@ def _enrich(args: argparse.Namespace, context: Context) -> int:
         from cbsigned.render.html import html_report
 
         Path(args.report).write_text(html_report(kept, "Signing status and lineage"), encoding="utf-8")
+    _say_failures(tally.failures, context)
     if context.stderr.isatty():
         context.say(tally.text())
-    return ExitCode.OK if tally.whole else ExitCode.INCOMPLETE
+    return tally.exit_code
 
 
 def _written(documents: Iterable[Document], cards: bool, context: Context) -> Iterator[str]:
@@ -198,18 +201,22 @@ class _Tally:
     def __init__(self) -> None:
         self.alerts = self.failed = self.unread = 0
         self.statuses: dict[str, int] = {}
+        self.failures: dict[str, None] = {}  # reasons, in order, each once
 
     def add(self, found: Enrichment) -> None:
         self.alerts += 1
         self.failed += not found.complete
         self.unread += found.alert is None
+        self.failures.update((gap.reason, None) for gap in found.gaps if gap.cause.failed)
         verdict = found.verdict
         if verdict is not None:
             self.statuses[verdict.status.value] = self.statuses.get(verdict.status.value, 0) + 1
 
     @property
-    def whole(self) -> bool:
-        return not self.failed and not self.unread
+    def exit_code(self) -> int:
+        if self.failed and self.failed + self.unread == self.alerts:
+            return ExitCode.SOURCE
+        return ExitCode.INCOMPLETE if self.failed or self.unread else ExitCode.OK
 
     def text(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
@@ -229,17 +236,26 @@ def _signed(args: argparse.Namespace, context: Context) -> int:
     rows = [signature_document(answer, now) for answer in answers]
     columns = ["md5", "status", "publisher", "signed_at", "reason"]
     context.emit(rows, columns if all(row["md5"] for row in rows) else [*columns[:1], "sha256", *columns[1:]])
-    return ExitCode.INCOMPLETE if any(_unanswered(answer) for answer in answers) else ExitCode.OK
+    failures = [answer.reason for answer in answers if answer.cause.failed]
+    _say_failures(dict.fromkeys(failures), context)
+    if failures and len(failures) == len(names):
+        return ExitCode.SOURCE
+    return ExitCode.INCOMPLETE if failures or len(names) < len(hashes) else ExitCode.OK
+
+
+def _say_failures(reasons: Iterable[str], context: Context) -> None:
+    """Say once each why look-ups failed: a table shows only the beginning, a pipe hides it in a field."""
+    told = list(islice(reasons, _MOST_FAILURES + 1))
+    for reason in told[:_MOST_FAILURES]:
+        context.say(f"cbsigned: {reason}")
+    if len(told) > _MOST_FAILURES:
+        context.say("cbsigned: more look-ups failed for other reasons; each answer has its own.")
 
 
 def _no_hash(text: str) -> Signature:
     shown = "".join(c if c.isprintable() else "?" for c in text[:70])
     reason = f'"{shown}" is neither an MD5 (32 hex digits) nor a SHA-256 (64), so it was not asked for.'
     return unknown_signature("", Cause.BAD_OBSERVABLE, reason)
-
-
-def _unanswered(answer: Signature) -> bool:
-    return answer.cause.failed or answer.cause is Cause.BAD_OBSERVABLE
 
 
 def _lineage(args: argparse.Namespace, context: Context) -> int:
@@ -264,13 +280,17 @@ def _lineage(args: argparse.Namespace, context: Context) -> int:
     _print_lineages(documents, context)
     if args.svg:
         Path(args.svg).write_text(svg_lineage(documents[0]), encoding="utf-8")
-    failed = any(s.cause.failed for s in signatures.values()) or any(_failed(found) for found in chains.values())
-    return ExitCode.INCOMPLETE if failed else ExitCode.OK
+    failures = [s.reason for s in signatures.values() if s.cause.failed]
+    failures += [gap.reason for found in chains.values() for gap in _gaps(found) if gap.cause.failed]
+    _say_failures(dict.fromkeys(failures), context)
+    if all(found.nodes[0].gap is not None and found.nodes[0].gap.cause.failed for found in chains.values()):
+        return ExitCode.SOURCE
+    return ExitCode.INCOMPLETE if failures else ExitCode.OK
 
 
-def _failed(found: Lineage) -> bool:
+def _gaps(found: Lineage) -> list[Gap]:
     parts = [node.gap for node in found.nodes] + [r.gap for r in (found.children, found.siblings) if r is not None]
-    return any(gap is not None and gap.cause.failed for gap in parts)
+    return [gap for gap in parts if gap is not None]
 
 
 def _print_lineages(documents: Sequence[Document], context: Context) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Optional
 import pytest
 
 from cbsigned.samples import sample_path
+from edr_server import EdrServer
 
 PROGRAM = str(Path(sys.executable).parent / "cbsigned")
 PROCMON64 = "b0a3ecc9eaa2521ddea2fc067785b84e"
@@ -269,3 +270,34 @@ def test_ctrl_c_during_ingest_leaves_a_store_that_opens(tmp_path: Path) -> None:
     assert "Interrupted" in err
     assert "Traceback" not in err
     assert run("store", "info", "--store", path).returncode == 0
+
+
+def test_a_server_that_cannot_be_reached_is_told_in_full_and_ends_with_3(tmp_path: Path) -> None:
+    done = run(
+        "signed", PROCMON64, "--output", "table", COLUMNS="60", CBSIGNED_EDR_URL="https://127.0.0.1:9",
+        CBSIGNED_EDR_TOKEN="0" * 39 + "1", CBSIGNED_EDR_RETRIES="0",
+    )  # fmt: skip
+
+    assert done.returncode == 3
+    assert "Unknown" in done.stdout
+    assert "127.0.0.1:9 refused the connection" in done.stderr
+
+
+def test_answers_over_http_are_the_stores_and_come_from_the_cache_the_second_time(store: str, tmp_path: Path) -> None:
+    documents = json.loads(sample_path("telemetry/binaries.json").read_text(encoding="utf-8"))["results"]
+    with EdrServer(documents) as server:
+        environ = {
+            "CBSIGNED_EDR_URL": server.url, "CBSIGNED_EDR_TOKEN": server.token,
+            "CBSIGNED_CACHE_FILE": str(tmp_path / "cache.db"),
+        }  # fmt: skip
+        first = run("signed", PROCMON64, UNSIGNED_GIT, **environ)
+        asked = len(server.requests)
+        second = run("signed", PROCMON64, UNSIGNED_GIT, **environ)
+        assert len(server.requests) == asked > 0
+
+    there = [(row["status"], row["publisher"]) for row in lines(first)]
+    assert there == [
+        (r["status"], r["publisher"]) for r in lines(run("signed", "--store", store, PROCMON64, UNSIGNED_GIT))
+    ]
+    assert [row["evidence"]["read_at"] for row in lines(first)] == [row["evidence"]["read_at"] for row in lines(second)]
+    assert server.token not in first.stdout + first.stderr + second.stdout + second.stderr
