@@ -130,18 +130,18 @@ def read_json(response: requests.Response, host: str, body: bytes) -> dict[str, 
         )
     try:
         document = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        if _SURROGATE.search(body):
+            document = _without_surrogates(document)
+    except (ValueError, RecursionError):
         raise SourceResponseError(
             f"{host} sent JSON that cannot be read: cut off or damaged after {len(body)} bytes. "
             "Try again; if it stays so, look at proxies between."
-        ) from (exc if isinstance(exc, ValueError) and not isinstance(exc, json.JSONDecodeError) else None)
+        ) from None  # the decoder's error holds the whole body
     if not isinstance(document, dict):
         raise SourceResponseError(
             f"{host} sent JSON of another shape: a {type(document).__name__}, expected an object. Check url in [edr]."
         )
-    if _SURROGATE.search(body):
-        document = _without_surrogates(document)
-    return document  # type: ignore[no-any-return]
+    return document
 
 
 def of_status(response: requests.Response, host: str) -> SourceError:
@@ -291,7 +291,7 @@ def _raw_chunks(response: requests.Response, host: str) -> Iterator[bytes]:
         yield chunk
     if announced.isascii() and announced.isdigit() and received < int(announced[:18]):
         raise AnswerCut(
-            f"{host} ended its answer after {received} of {announced[:18]} bytes. "
+            f"{host} closed the connection within its answer, after {received} of {announced[:18]} bytes. "
             "Try again; if it stays so, look at proxies between."
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
@@ -100,9 +100,8 @@ def search(
     documents: list[dict[str, Any]] = []
     seen: set[str] = set()
     while True:
-        parameters: dict[str, Parameter] = {
-            "q": query.text if query else "", "rows": rows, "start": len(documents), "cb.urlver": "1", **(more or {}),
-        }  # fmt: skip
+        parameters: dict[str, Parameter] = {"q": query.text} if query else {}
+        parameters.update({"rows": rows, "start": len(documents), "cb.urlver": "1", **(more or {})})
         page, total, incomplete, facets = _envelope(client.ask(route, deadline, parameters).document, client.host)
         before = len(seen)
         seen.update(repr(document.get("unique_id") or document.get("md5") or document) for document in page)
@@ -132,11 +131,14 @@ def side_by_side(client: EdrClient, work: Callable[[_A], _B], items: Sequence[_A
     if len(items) < 2 or client.parallel < 2:
         return [work(item) for item in items]
     pool = ThreadPoolExecutor(min(client.parallel, len(items)), thread_name_prefix="cbsigned-edr")
+    futures = [pool.submit(work, item) for item in items]
     try:
-        return list(pool.map(work, items))
+        return [future.result() for future in futures]
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        client.interrupt()
+        for future in futures:
+            future.cancel()
+        while wait(futures, timeout=0.1).not_done:  # again and again: one may have been about to ask
+            client.interrupt()
         raise
     finally:
         pool.shutdown()

@@ -62,7 +62,7 @@ class EdrClient:
     Args:
         settings: Where it is and how to reach it.
         clock: Monotonic seconds, for the circuit breaker; tests pass their own.
-        sleep: Waits between tries.
+        sleep: Waits between tries; None waits in a way that `interrupt` ends.
         random: A number from 0 to 1, for the jitter between tries.
 
     Raises:
@@ -74,7 +74,7 @@ class EdrClient:
         settings: EdrSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Optional[Callable[[float], None]] = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         parts = urlsplit(settings.url)
@@ -85,6 +85,7 @@ class EdrClient:
         self._breaker = Breaker(clock=clock)
         self._slots = threading.BoundedSemaphore(settings.parallel)
         self._watches: set[Watch] = set()
+        self._given_up = threading.Event()
         self._session = _session(settings)
         if parts.scheme != "https":
             log.warning("The API token travels to %s unencrypted. Use an https url in [edr].", self.host)
@@ -106,6 +107,8 @@ class EdrClient:
 
     def interrupt(self) -> None:
         """End the requests that are out now, for a caller that gives up, on Ctrl-C for example."""
+        given_up, self._given_up = self._given_up, threading.Event()
+        given_up.set()
         for watch in list(self._watches):
             watch.fire()
 
@@ -153,8 +156,10 @@ class EdrClient:
 
     def _try(self, path: str, deadline: Deadline, parameters: Mapping[str, Parameter]) -> Answer:
         """Ask, and ask again while that can help and time is left."""
-        attempt, at_once = 0, True
+        attempt, at_once, given_up = 0, True, self._given_up
         while True:
+            if given_up.is_set():
+                raise _InHaste(f"{self.host} was not asked again: the call was interrupted.")
             watch = self._watch(deadline)
             outcome = self._exchange(path, parameters, watch)
             if isinstance(outcome, Answer):
@@ -174,7 +179,7 @@ class EdrClient:
             if attempt >= self._settings.retries or wait_s >= deadline.remaining():
                 raise error
             log.debug("%s: try %d failed (%s); next in %.1f s", self.host, attempt + 1, type(error).__name__, wait_s)
-            self._sleep(wait_s)
+            (self._sleep or given_up.wait)(wait_s)
             attempt += 1
 
     def _wait_s(self, attempt: int, asked_s: Optional[float]) -> float:

@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from typing import Any, Optional
+from urllib.parse import urlsplit
 
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -70,6 +71,11 @@ class Watch:
         """Return the seconds left, never quite 0, so that it can be a socket's time-out."""
         return max(0.001, self._end - time.monotonic())
 
+    @property
+    def holding(self) -> bool:
+        """Whether this request has a socket already."""
+        return bool(self._held)
+
     def hold(self, sock: socket.socket) -> None:
         """Keep a handle to a socket that this request uses."""
         with self._lock:
@@ -108,7 +114,7 @@ class _Watched:
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         watch: Optional[Watch] = getattr(_current, "watch", None)
-        if watch is not None and self.sock is not None and not watch._held:
+        if watch is not None and self.sock is not None and not watch.holding:
             watch.reused = True
             watch.hold(self.sock)
         super().putrequest(*args, **kwargs)  # type: ignore[misc]
@@ -172,8 +178,8 @@ class WatchedAdapter(HTTPAdapter):
 def tls_context(settings: EdrSettings) -> ssl.SSLContext:
     """Return the TLS context of the settings: TLS 1.2 or later, certificates checked unless `verify_tls` is off.
 
-    With `tls_hostname` the name is compared by urllib3 (`assert_hostname`), which also accepts the common name of
-    a certificate without alternative names, such as the server's own self-signed one.
+    Names are compared by OpenSSL, but where `tls_hostname` is set or the server is an address, by urllib3: it takes
+    another name than the URL's, and accepts the common name of a certificate without alternative names.
 
     Raises:
         ConfigError: `ca_file` cannot be read.
@@ -184,7 +190,7 @@ def tls_context(settings: EdrSettings) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    context.check_hostname = not settings.tls_hostname
+    context.check_hostname = not (settings.tls_hostname or _is_address(urlsplit(settings.url).hostname or ""))
     try:
         context.load_verify_locations(cafile=settings.ca_file or DEFAULT_CA_BUNDLE_PATH)
     except (OSError, ssl.SSLError) as exc:
@@ -193,6 +199,14 @@ def tls_context(settings: EdrSettings) -> ssl.SSLContext:
             "Give a PEM file that starts with -----BEGIN CERTIFICATE-----."
         ) from exc
     return context
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _connect(host: str, port: int, options: Any, watch: Watch) -> socket.socket:
@@ -221,8 +235,7 @@ def _connect(host: str, port: int, options: Any, watch: Watch) -> socket.socket:
 def _addresses(host: str, port: int, seconds: float) -> list[Any]:
     """Resolve a name, but wait no longer than `seconds`: the system's resolver has no time limit of its own."""
     bare = host.strip("[]")
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(bare.split("%", 1)[0])
+    if _is_address(bare):
         return list(socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM))
     found: list[Any] = []
     failed: list[Exception] = []

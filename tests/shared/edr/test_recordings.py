@@ -77,7 +77,7 @@ def test_a_recorded_binary_is_signed(stubs: responses.RequestsMock, source: EdrS
 
 def test_recorded_totals_answer_the_check(stubs: responses.RequestsMock, source: EdrSource, recorded: Path) -> None:
     for route in ("binary", "process"):
-        stub(stubs, route, (recorded / f"GET_v1_{route}_rows0.json").read_bytes(), q="", rows="0")
+        stub(stubs, route, (recorded / f"GET_v1_{route}_rows0.json").read_bytes(), rows="0")
 
     findings = {finding.topic: finding for finding in source.check(Deadline(5))}
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable
@@ -7,6 +9,7 @@ from typing import Any, Callable
 import pytest
 
 from cbsigned.edr import EdrSource
+from cbsigned.edr.search import side_by_side
 from cbsigned.errors import (
     ProcessNotFound,
     SourceAuthError,
@@ -238,6 +241,56 @@ class TestBinaries:
             ("Signed", Cause.RECORD),
             ("Unknown", Cause.NOT_FOUND),
         ]
+
+
+class TestGivingUp:
+    def interrupt(self, server: EdrServer, asked: EdrSource) -> float:
+        """Interrupt a call of two batches once both are under way, and return how long that took."""
+
+        def stop() -> None:
+            while server.counts["binary"] < 2:
+                threading.Event().wait(0.01)
+            asked._client.interrupt()
+
+        watcher = threading.Thread(target=stop)
+        watcher.start()
+        began = time.monotonic()
+        answers = asked.binaries([md5_of(n) for n in range(400)], Deadline(30))
+        watcher.join()
+        assert {True} == {isinstance(answer, SourceTimeout) for answer in answers.values()}
+        return time.monotonic() - began
+
+    def test_ends_requests_that_are_out(self, start: Start, source: Connect) -> None:
+        server = start()
+        server.fail("binary", Fault(mode="silent"))
+
+        assert self.interrupt(server, source(server)) < 5
+
+    def test_ends_waits_between_tries(self, start: Start, source: Connect) -> None:
+        server = start()
+        server.fail("binary", Fault(503, headers={"Retry-After": "20"}))
+
+        assert self.interrupt(server, source(server, sleep=None)) < 5
+
+    def test_an_interrupted_batch_stops_the_others(self, start: Start, client: Callable[..., Any]) -> None:
+        server = start()
+        server.fail("binary", Fault(mode="silent"))
+        asked = client(server)
+        began = time.monotonic()
+
+        def work(number: int) -> None:
+            if number == 0:
+                while not server.requests:
+                    threading.Event().wait(0.01)
+                raise KeyboardInterrupt
+            with contextlib.suppress(SourceError):
+                asked.ask("/api/v1/binary", Deadline(30))
+
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side(asked, work, range(20))
+
+        assert time.monotonic() - began < 5
+        assert server.counts["binary"] < 10
 
 
 class TestVersion:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Callable
@@ -12,11 +16,16 @@ from typing import Any, Callable
 import pytest
 import requests
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from cbsigned.edr.answers import Answer
 from cbsigned.edr.transport import EdrClient
 from cbsigned.edr.wire import tls_context
-from cbsigned.errors import ConfigError, SourceError, SourceUnavailable
+from cbsigned.errors import ConfigError, SourceError, SourceTimeout, SourceUnavailable
 from cbsigned.settings import EdrSettings
 from cbsigned.timing import Deadline
 from edr_server import EdrServer
@@ -154,6 +163,16 @@ def test_https_to_a_plain_port_says_so(start: Start, client: Client, ca_file: st
     assert "no TLS at this port" in str(failure(asked))
 
 
+def test_a_server_that_is_silent_in_the_handshake_ends_at_the_deadline(ca_file: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = EdrSettings(f"https://127.0.0.1:{listener.getsockname()[1]}", "t", ca_file=ca_file)
+        began = time.monotonic()
+        with EdrClient(settings) as asked, pytest.raises(SourceTimeout):
+            asked.ask("/api/info", Deadline(0.4))
+
+    assert time.monotonic() - began < 0.9
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
 def test_a_ca_file_that_cannot_be_read_is_a_matter_of_configuration(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
@@ -189,8 +208,6 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         self.wfile.write(answer.content)
 
     def do_CONNECT(self) -> None:
-        import socket
-
         self._note()
         if self.server.refuse:
             self.send_error(407)
@@ -213,9 +230,6 @@ class _ProxyHandler(BaseHTTPRequestHandler):
 
 
 def _pump(one: Any, other: Any) -> None:
-    import contextlib
-    import socket
-
     with contextlib.suppress(OSError):
         while data := one.recv(65_536):
             other.sendall(data)
@@ -293,3 +307,34 @@ def test_a_proxy_that_is_not_there_is_told_apart_from_the_server(start: Start, c
 
     assert "the proxy for 127.0.0.1" in str(error)
     assert "port of proxy in [edr]" in str(error)
+
+
+@pytest.mark.filterwarnings("ignore:Certificate for .* has no `subjectAltName`")  # urllib3 1.26
+@pytest.mark.parametrize(("name", "fits"), [("Lab Server Certificate", True), ("Another Certificate", False)])
+def test_tls_hostname_may_be_the_common_name_of_a_certificate_without_others(
+    name: str, fits: bool, start: Start, client: Client, tmp_path: Path
+) -> None:
+    """An EDR server's own certificate carries one fixed common name, and no host name at all."""
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(self_signed("Lab Server Certificate"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    asked = client(start(tls=tls), ca_file=str(pem), tls_hostname=name, retries=0)
+
+    if fits:
+        assert isinstance(asked.ask("/api/info", Deadline(5)), Answer)
+    else:
+        assert "it is for another name" in str(failure(asked))
+
+
+def self_signed(common_name: str) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    )
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key_pem + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)

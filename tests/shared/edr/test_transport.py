@@ -59,6 +59,12 @@ FAULTS = {
     "empty": (Fault(200, b"", JSON), SourceResponseError, Cause.UNREADABLE, "empty answer"),
     "list": (Fault(200, b"[]", JSON), SourceResponseError, Cause.UNREADABLE, "a list, expected an object"),
     "nested": (Fault(200, b"[" * 100_000, JSON), SourceResponseError, Cause.UNREADABLE, "cut off or damaged"),
+    "nested half characters": (
+        Fault(200, b'{"a":' * 3000 + b'"\\ud800"' + b"}" * 3000, JSON),
+        SourceResponseError,
+        Cause.UNREADABLE,
+        "damaged",
+    ),
     "not utf-8": (Fault(200, b'{"a": "\xff"}', JSON), SourceResponseError, Cause.UNREADABLE, "damaged"),
     "bad gzip": (
         Fault(200, b"{}", JSON, {"Content-Encoding": "gzip"}),
