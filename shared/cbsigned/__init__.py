@@ -9,7 +9,7 @@
 """
 
 from cbsigned.alert import Alert, ObservableSet, Role, parse_alert
-from cbsigned.binary import BinaryRecord, Certainty, Evidence, RecordKind, Signature, SigningStatus
+from cbsigned.binary import BinaryRecord, Certainty, Evidence, RecordKind, Signature
 from cbsigned.enrichment import Caches, Enrichment, Sources, Subject, Verdict, enrich
 from cbsigned.errors import (
     AlertError,
@@ -31,6 +31,7 @@ from cbsigned.lineage import EndedBy, Lineage, Node, ProcessSource, Relatives, l
 from cbsigned.process import Process
 from cbsigned.settings import EdrSettings, Settings, parse_settings
 from cbsigned.signing import BinarySource, JointSource, Life, joint_statuses, signing_statuses
+from cbsigned.status import SigningStatus
 from cbsigned.timing import Deadline
 
 __version__ = "0.1.0"

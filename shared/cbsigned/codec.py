@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Optional
 
-from cbsigned.binary import Certainty, Evidence, Signature, SigningStatus
+from cbsigned.binary import Certainty, Evidence, Signature
 from cbsigned.gaps import Cause
 from cbsigned.process import Process
+from cbsigned.status import SigningStatus
 
 __all__ = ["decode_process", "decode_signature", "encode"]
 

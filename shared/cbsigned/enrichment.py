@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Optional, Union
 
 from cbsigned.alert import Alert, ObservableSet, Role, parse_alert
-from cbsigned.binary import Certainty, Signature, SigningStatus, read_signature, unknown_signature
+from cbsigned.binary import Certainty, Signature, read_signature, unknown_signature
 from cbsigned.cache import Cache, TieredCache
 from cbsigned.codec import decode_process, decode_signature, encode
 from cbsigned.errors import AlertError
@@ -24,6 +24,7 @@ from cbsigned.process import Process
 from cbsigned.settings import Settings
 from cbsigned.sighting import Sighting, locate
 from cbsigned.signing import BinarySource, JointSource, joint_statuses, signing_statuses
+from cbsigned.status import SigningStatus
 from cbsigned.timing import Deadline, utc_now
 
 __all__ = [

@@ -5,7 +5,7 @@
     CbSignedError
     ├── ConfigError              a setting is missing or cannot be used
     ├── AlertError               the alert lacks what we need, or is malformed
-    └── SourceError              the source could not answer
+    └── SourceError              the source could not answer; sources add finer classes of their own below these
         ├── SourceAuthError          refused: 401, 403
         ├── SourceQueryError         this query refused: 400 (policy or syntax)
         ├── SourceUnavailable        no answer: connection, 5xx, breaker open    (worth a retry)

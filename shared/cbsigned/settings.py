@@ -113,7 +113,7 @@ _SPECS = (
 )
 _SWITCH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 _LIFE = {"signed_s", "unknown_s", "process_s"}
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,252}[A-Za-z0-9_])?", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. \-]{0,252}[A-Za-z0-9_])?", re.ASCII)  # an EDR's own name has spaces
 
 
 def specs() -> tuple[Spec, ...]:

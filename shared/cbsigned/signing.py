@@ -7,18 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, Protocol, Union
 
-from cbsigned.binary import (
-    BinaryRecord,
-    Certainty,
-    Evidence,
-    Signature,
-    SigningStatus,
-    read_signature,
-    unknown_signature,
-)
+from cbsigned.binary import BinaryRecord, Certainty, Evidence, Signature, read_signature, unknown_signature
 from cbsigned.cache import TieredCache
 from cbsigned.errors import SourceError
 from cbsigned.gaps import Cause
+from cbsigned.status import SigningStatus
 from cbsigned.timing import Deadline, utc_now
 
 __all__ = ["BinaryAnswers", "BinarySource", "JointSource", "Life", "joint_statuses", "signing_statuses"]

@@ -4,17 +4,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from cbsigned.binary import (
-    BinaryRecord,
-    Certainty,
-    RecordKind,
-    Signature,
-    SigningStatus,
-    parse_binary,
-    parse_result_code,
-    read_signature,
-)
+from cbsigned.binary import BinaryRecord, Certainty, RecordKind, Signature, parse_binary, read_signature
 from cbsigned.gaps import Cause
+from cbsigned.status import SigningStatus, parse_result_code
 from recording import document
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

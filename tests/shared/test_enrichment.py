@@ -6,13 +6,14 @@ from typing import Any, Optional
 
 import pytest
 
-from cbsigned.binary import BinaryRecord, Certainty, RecordKind, SigningStatus
+from cbsigned.binary import BinaryRecord, Certainty, RecordKind
 from cbsigned.enrichment import Caches, Enrichment, Sources, enrich
 from cbsigned.errors import AlertError, SourceAuthError, SourceQueryError
 from cbsigned.gaps import Cause
 from cbsigned.lineage import EndedBy
 from cbsigned.process import Process, parse_process
 from cbsigned.settings import Settings
+from cbsigned.status import SigningStatus
 from recording import Recording, document, guid_of, md5_of
 
 

@@ -8,8 +8,8 @@ import re
 import pytest
 
 import readme
-from cbsigned.binary import SigningStatus
 from cbsigned.settings import specs
+from cbsigned.status import SigningStatus
 
 TEXT = readme.README.read_text(encoding="utf-8")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cbsigned.alert import parse_alert
-from cbsigned.binary import SigningStatus, parse_binary, status_of_code, status_of_word
+from cbsigned.binary import parse_binary
 from cbsigned.enrichment import Sources, enrich
 from cbsigned.errors import AlertError
 from cbsigned.lineage import EndedBy
@@ -20,6 +20,7 @@ from cbsigned.process import parse_process
 from cbsigned.render.document import Document, enrichment_document
 from cbsigned.samples import sample_path
 from cbsigned.settings import Settings
+from cbsigned.status import SigningStatus, status_of_code, status_of_word
 from cbsigned.store.ingest import ingest
 from cbsigned.store.source import StoreSource
 from cbsigned.timing import parse_time

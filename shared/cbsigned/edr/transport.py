@@ -16,13 +16,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
-from importlib.metadata import PackageNotFoundError, version
 from typing import Callable, Optional, Union
 from urllib.parse import urlencode, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from cbsigned import __version__
 from cbsigned.edr.answers import (
     Answer,
     AnswerCut,
@@ -287,7 +287,7 @@ def _session(settings: EdrSettings) -> requests.Session:
     session.headers.clear()
     session.headers.update({
         "X-Auth-Token": settings.token,
-        "User-Agent": f"cbsigned/{_version()}",
+        "User-Agent": f"cbsigned/{__version__}",
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
     })  # fmt: skip
@@ -302,10 +302,3 @@ def _proxies(settings: EdrSettings) -> dict[str, str]:
 
 def _bare(name: str, value: Parameter) -> bool:
     return isinstance(value, int) or name == "sort"
-
-
-def _version() -> str:
-    try:
-        return version("cbsigned")
-    except PackageNotFoundError:  # run from a source tree or a platform's bundle
-        return "0"

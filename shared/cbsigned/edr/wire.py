@@ -161,10 +161,12 @@ class WatchedAdapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=settings.parallel, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections; called by requests."""
         super().init_poolmanager(*args, **{**kwargs, **self._pool_arguments})  # type: ignore[no-untyped-call]
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        """Return the pools of connections through a proxy; called by requests."""
         manager = super().proxy_manager_for(proxy, **{**kwargs, **self._pool_arguments})  # type: ignore[no-untyped-call]
         manager.pool_classes_by_scheme = self._pools
         return manager

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any, Optional
 
 from cbsigned.alert import Alert, Role
-from cbsigned.binary import BinaryRecord, Evidence, Signature, SigningStatus
+from cbsigned.binary import BinaryRecord, Evidence, Signature
 from cbsigned.enrichment import Enrichment, Subject, Verdict
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, Relatives
 from cbsigned.process import Process
+from cbsigned.status import SigningStatus
 from cbsigned.timing import format_time
 
 __all__ = ["SCHEMA", "Document", "enrichment_document", "lineage_document", "signature_document"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import urlsplit
 
-from cbsigned.binary import SigningStatus
 from cbsigned.errors import ConfigError
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
@@ -17,6 +16,7 @@ from cbsigned.render.marks import mark
 from cbsigned.render.style import Style
 from cbsigned.render.svg import SVG_STYLE, svg_lineage, svg_mark
 from cbsigned.render.text import lineage_text
+from cbsigned.status import SigningStatus
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from cbsigned.binary import SigningStatus, read_signature
+from cbsigned.binary import read_signature
+from cbsigned.status import SigningStatus
 from cbsigned.store.database import advice, open_reader, open_writer
 from cbsigned.store.records import RECORD_SQL, moment, record_of
 from cbsigned.store.schema import version_of

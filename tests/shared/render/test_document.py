@@ -12,10 +12,11 @@ import pytest
 
 import cbsigned
 from cbsigned.alert import Role
-from cbsigned.binary import Certainty, RecordKind, SigningStatus
+from cbsigned.binary import Certainty, RecordKind
 from cbsigned.gaps import Cause
 from cbsigned.lineage import EndedBy, Lineage, Node
 from cbsigned.render.document import SCHEMA, enrichment_document, lineage_document, signature_document
+from cbsigned.status import SigningStatus
 from shared.render.factory import NOW, enrichment, kinds, lineage, process, signature, subject
 
 SCHEMA_FILE = Path(cbsigned.__file__).parent / "enrichment.schema.json"

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbsigned.binary import SigningStatus
 from cbsigned.errors import ConfigError
 from cbsigned.render.clean import clean
 from cbsigned.render.document import enrichment_document, lineage_document
 from cbsigned.render.html import html_card, html_report
 from cbsigned.render.svg import svg_lineage
+from cbsigned.status import SigningStatus
 from shared.render.factory import HOSTILE, enrichment, hostile, kinds, lineage, subject
 
 DOCUMENTS = {name: enrichment_document(made) for name, made in kinds().items()}

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbsigned.binary import SigningStatus
 from cbsigned.lineage import EndedBy
 from cbsigned.render.clean import clean, clip, isolate, width, wrap
 from cbsigned.render.csv import COLUMNS, csv_lines, csv_rows, spreadsheet_safe
@@ -22,6 +21,7 @@ from cbsigned.render.marks import mark
 from cbsigned.render.style import Style, can_draw
 from cbsigned.render.table import table
 from cbsigned.render.text import card, lineage_text
+from cbsigned.status import SigningStatus
 from shared.render.factory import HOSTILE, enrichment, hostile, kinds, subject
 
 DOCUMENTS = {name: enrichment_document(made) for name, made in kinds().items()}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cbsigned.binary import SigningStatus
 from cbsigned.gaps import Cause
 from cbsigned.lineage import lineages
 from cbsigned.process import Process
 from cbsigned.signing import signing_statuses
+from cbsigned.status import SigningStatus
 from cbsigned.store.ingest import IngestReport, ingest
 from cbsigned.store.source import StoreSource
 from cbsigned.timing import Deadline
