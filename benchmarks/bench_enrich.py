@@ -101,9 +101,8 @@ def peers(count: int, latency_s: float) -> None:
             rows.append((name, len(server.requests), time.perf_counter() - started, statuses))
     assert rows[0][3] == rows[1][3] == rows[2][3], "the ways disagree"
     last = rows[-1]
-    print(
-        f"\n| {count} alerts, status and lineage, {latency_s * 1000:.0f} ms a request | requests | × ours | s | × ours |"
-    )
+    label = f"{count} alerts, status and lineage, {latency_s * 1000:.0f} ms a request"
+    print(f"\n| {label} | requests | × ours | s | × ours |")
     print("|---|---|---|---|---|")
     for name, asked, seconds, _statuses in rows:
         print(f"| {name} | {asked} | {asked / last[1]:.1f} | {seconds:.2f} | {seconds / last[2]:.1f} |")
