@@ -21,6 +21,7 @@ _NETWORK = {
     "fuse.sshfs", "davfs", "fuse.davfs",
 }  # fmt: skip
 _CACHE_KIB = 64 * 1024
+_CHECKPOINT_PAGES = 8_000  # 32 MB: a page that many batches change is copied back once
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -49,6 +50,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             schema.migrate(db)
     except BaseException:
         db.close()

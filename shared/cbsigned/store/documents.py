@@ -85,7 +85,7 @@ def translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> N
 
 
 def _translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> None:
-    kind = kind_of(record, hint)
+    kind = kind_of(record, hint if hint in HANDLERS or hint in _MESSAGES else None)
     if kind is None:
         raise UnknownKind("unrecognised document")
     handler = HANDLERS.get(kind) or _DOCUMENTS.get(kind)

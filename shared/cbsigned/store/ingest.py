@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional
+from typing import IO, Callable, Optional
 
 from cbsigned.store.database import advice, open_writer
 from cbsigned.store.documents import UnknownKind, expand, translate
@@ -95,6 +95,7 @@ def ingest(
             for path in files:
                 _FileRun(writer, path, report, batch, progress, done).run()
                 done += path.stat().st_size
+            db.execute("PRAGMA analysis_limit = 400")
             db.execute("PRAGMA optimize")
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     finally:
@@ -124,20 +125,30 @@ class _FileRun:
         stat = path.stat()
         self._key = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
         self._id = 0
+        self._afresh = True
 
     def run(self) -> None:
         """Read the file to its end; what was committed stays, whatever happens."""
         start = self._resume()
         self._report.resumed += start
-        with open(self._path, "rb", buffering=0) as raw, contextlib.closing(read_items(self._path, raw)) as items:
-            for item in self._after(start, items):
-                self._position += 1
-                self._take(item)
-                if self._records >= self._size or self._batch.weight > _MAX_WEIGHT:
-                    self._commit(finished=False)
-                    self._tell(0 if raw.closed else raw.tell())
+        self._afresh = start == 0
+        try:
+            raw = open(self._path, "rb", buffering=0)  # noqa: SIM115 (read_items closes it)
+        except OSError as exc:
+            self._reject(Item("", 0, None), f"cannot be opened: {exc.strerror}", "")
+        else:
+            with contextlib.closing(read_items(self._path, raw)) as items:
+                self._read_on(self._after(start, items), raw)
         self._commit(finished=True)
         self._tell(self._key[1])
+
+    def _read_on(self, items: Iterator[Item], raw: IO[bytes]) -> None:
+        for item in items:
+            self._position += 1
+            self._take(item)
+            if self._records >= self._size or self._batch.weight > _MAX_WEIGHT:
+                self._commit(finished=False)
+                self._tell(0 if raw.closed else raw.tell())
 
     def _after(self, start: int, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
@@ -235,6 +246,9 @@ class _FileRun:
             " at = excluded.at",
             (self._id, self._name, *values),
         )
+        if self._afresh:
+            db.execute("DELETE FROM malformed WHERE ingested_id = ?", (self._id,))
+            self._afresh = False
         db.executemany("INSERT OR REPLACE INTO malformed VALUES (?,?,?,?,?)", _keyed(self._id, self._malformed))
 
     def _tell(self, bytes_done: int) -> None:

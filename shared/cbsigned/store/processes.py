@@ -12,7 +12,7 @@ from typing import Any, Optional
 from cbsigned.observables import guid_parts
 from cbsigned.store.events import milliseconds
 from cbsigned.store.rows import Origin, ProcessFact, Rank
-from cbsigned.store.strings import Binaries, Hosts, Paths, Strings
+from cbsigned.store.strings import Binaries, Hosts, Paths, Strings, name_in
 
 __all__ = ["Processes"]
 
@@ -97,7 +97,7 @@ class Processes:
         if fact.path is not None:
             path = self.paths.id(fact.path)
             self._put(row, _PATH, rank, path)
-            self._put(row, _NAME, rank, self.names.id(_name_in(fact.path)))
+            self._put(row, _NAME, rank, self.names.id(name_in(fact.path)))
         elif fact.name is not None:
             self._put(row, _NAME, rank, self.names.id(fact.name.lower()))
         if fact.md5 is not None or fact.sha256 is not None:
@@ -195,7 +195,3 @@ class Processes:
             return known
         row = self._db.execute("SELECT guid FROM process WHERE id = ?", (number,)).fetchone()
         return bytes(row[0])
-
-
-def _name_in(path: str) -> str:
-    return path.replace("/", "\\").rstrip("\\").rpartition("\\")[2].lower()

@@ -36,6 +36,7 @@ _START_SLACK = timedelta(seconds=5)
 _DAY = timedelta(days=1)
 _WORD = re.compile(r"[^\W_]+")
 
+_INHERITED: list[Optional[sqlite3.Connection]] = []  # of the parent of a fork: closing one here would touch its file
 _PROGRAM_NAMES = """
 SELECT DISTINCT b.md5, r.program_name FROM binary b JOIN binary_record r ON r.binary_id = b.id
 WHERE r.program_name IS NOT NULL AND EXISTS (SELECT 1 FROM process p WHERE p.binary_id = b.id)
@@ -70,7 +71,9 @@ class StoreSource:
     def close(self) -> None:
         """Close the file; the next question opens it again."""
         with self._lock:
-            if self._db is not None and self._owner == os.getpid():
+            if self._db is not None and self._owner != os.getpid():
+                _INHERITED.append(self._db)
+            elif self._db is not None:
                 self._db.close()
             self._db = None
 
@@ -79,6 +82,10 @@ class StoreSource:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_db"):
+            self.close()
 
     def binaries(self, hashes: Sequence[str], deadline: Deadline) -> BinaryAnswers:
         """Return for every hash its records, `()` where the store has none, or why it could not answer.
@@ -146,6 +153,7 @@ class StoreSource:
         if deadline.passed:
             raise late
         if self._db is None or self._owner != os.getpid():  # closed, or inherited by fork: never use the parent's
+            _INHERITED.append(self._db)
             self._db = open_reader(self._path)
             self._owner = os.getpid()
         db = self._db

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Optional
 
-from cbsigned.observables import short_host, split_path
+from cbsigned.observables import short_host
 
-__all__ = ["Binaries", "Files", "Hosts", "Paths", "Strings"]
+__all__ = ["Binaries", "Files", "Hosts", "Paths", "Strings", "name_in"]
 
 _REMEMBERED = 500_000
 
@@ -103,7 +103,7 @@ class Paths(Strings):
         self._names = names
 
     def _row(self, number: int, value: str) -> tuple[Any, ...]:
-        return (number, value, self._names.id(split_path(value).lower()))
+        return (number, value, self._names.id(name_in(value)))
 
 
 class Binaries:
@@ -228,6 +228,11 @@ class Files:
         self.ids[(md5, path)] = number
         self.binary_of[number] = parts[1]
         return number
+
+
+def name_in(path: str) -> str:
+    """Return the file name in a path, lower case; quicker than `split_path`, for the many."""
+    return path.replace("/", "\\").rstrip("\\").rpartition("\\")[2].lower()
 
 
 def _storable(value: str) -> str:

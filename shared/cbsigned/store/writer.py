@@ -210,10 +210,13 @@ class Writer:
 
     def _sightings(self, batch: Batch) -> None:
         """Add to the hosts of each binary: loads, starts, and what messages say."""
-        for (file, host), (first, last) in self._file_hosts.items():
-            binary = self._files.binary_of.get(file, 0)
+        binary_of, seen, host_id = self._files.binary_of, self._hosts_seen, self._processes.hosts.id
+        for (file, host), span in self._file_hosts.items():
+            binary = binary_of[file]
             if binary and host is not None:
-                self._see(binary, self._processes.hosts.id(host), first, last)
+                known = seen.setdefault((binary, host_id(host)), span)
+                if known is not span:
+                    known[:] = min(known[0], span[0]), max(known[1], span[1])
         self._file_hosts.clear()
         for fact in batch.starts:
             self._see_start(fact)

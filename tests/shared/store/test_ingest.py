@@ -295,6 +295,33 @@ def test_changed_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     assert (report.resumed, report.read, report.new) == (0, 2, 1)
 
 
+def test_file_that_cannot_be_opened_is_named_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shut, fine = (write_lines(tmp_path / f"{name}.jsonl", [load()]) for name in ("a", "b"))
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path == shut:
+            raise PermissionError(13, "Permission denied")
+        return open(path, *args, **options)
+
+    monkeypatch.setattr(ingest_module, "open", refuse, raising=False)
+    report = ingest(tmp_path / "lab.db", [shut, fine])
+
+    assert (report.read, report.malformed) == (1, 1)
+    assert report.problems == [f"{shut}:0: cannot be opened: Permission denied"]
+
+
+def test_lines_that_were_mended_are_no_longer_malformed(tmp_path: Path) -> None:
+    file, store = tmp_path / "a.jsonl", tmp_path / "lab.db"
+    file.write_text("{broken\n")
+    ingest(store, [file])
+
+    ingest(store, [write_lines(file, [load()])])
+
+    assert rows(store, "SELECT count(*) FROM malformed") == [(0,)]
+
+
 def test_full_disk_says_so_and_keeps_the_committed_batches(tmp_path: Path, many: Path) -> None:
     store = tmp_path / "lab.db"
     ingest(store, [])

@@ -408,3 +408,10 @@ def test_process_that_no_event_names_is_not_found(take: Take) -> None:
         answer = source.processes([guid_of(1)], Deadline(60))[guid_of(1)]
 
     assert isinstance(answer, ProcessNotFound)
+
+
+@pytest.mark.parametrize("folder", ["v1.2", "raw.data", "ingress.event.teleport"])
+def test_folder_that_only_looks_like_a_routing_key_decides_nothing(take: Take, folder: str) -> None:
+    _, report = take({"md5": MD5, "scores": {}, "event_timestamp": 1.6e9}, folder=folder)
+
+    assert report.kinds == {"binaryinfo.observed": 1}
