@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Optional
+from typing import Any, Optional, cast
 from urllib.parse import urlsplit
 
 from requests.adapters import HTTPAdapter
@@ -162,12 +162,12 @@ class WatchedAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of direct connections; called by requests."""
-        super().init_poolmanager(*args, **{**kwargs, **self._pool_arguments})  # type: ignore[no-untyped-call]
+        cast(Any, super()).init_poolmanager(*args, **{**kwargs, **self._pool_arguments})  # typed or not, by version
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         """Return the pools of connections through a proxy; called by requests."""
-        manager = super().proxy_manager_for(proxy, **{**kwargs, **self._pool_arguments})  # type: ignore[no-untyped-call]
+        manager = cast(Any, super()).proxy_manager_for(proxy, **{**kwargs, **self._pool_arguments})
         manager.pool_classes_by_scheme = self._pools
         return manager
 
