@@ -41,7 +41,7 @@ def parse_time(value: object) -> Optional[datetime]:
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
     if isinstance(value, (int, float)):
-        return _from_epoch(float(value))
+        return _from_epoch(value)
     text = str(value).strip()
     match = _ISO.fullmatch(text)
     if match:
@@ -70,11 +70,10 @@ def from_filetime(ticks: int) -> Optional[datetime]:
         return None
 
 
-def _from_epoch(seconds: float) -> Optional[datetime]:
-    if 1e11 < seconds <= _MAX_EPOCH_S * 1000:
-        seconds /= 1000
-    if not 0 < seconds <= _MAX_EPOCH_S:
+def _from_epoch(number: float) -> Optional[datetime]:
+    if not 0 < number <= _MAX_EPOCH_S * 1000:  # also before float(), which an int of 400 digits overflows
         return None
+    seconds = float(number) / 1000 if number > 1e11 else float(number)
     return _UNIX_EPOCH + timedelta(microseconds=round(seconds * 1_000_000))
 
 
