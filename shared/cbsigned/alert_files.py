@@ -56,7 +56,7 @@ def _records(path: Path, file: IO[bytes]) -> Iterator[Union[Mapping[str, Any], A
 
 
 def _items(name: Path, path: Path, stream: IO[bytes]) -> Iterator[Union[Mapping[str, Any], AlertError]]:
-    for item in read_items(name, stream):
+    for item in read_items(name, cast("IO[bytes]", _Available(stream))):
         if item.record is not None:
             yield item.record
         else:
@@ -91,8 +91,24 @@ def _is_csv(stream: io.BufferedReader) -> bool:
     return b"," in head or head.lower() in (b"md5", b"sha256", b"hash", b"process_guid", b"process_md5")
 
 
+class _Available(io.RawIOBase):
+    """A stream that gives what is there instead of waiting for a full buffer, so that a pipe can be followed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file: Any = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        read = self._file.read1 if hasattr(self._file, "read1") else self._file.read
+        part = read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
 def _peekable(file: IO[bytes]) -> io.BufferedReader:
-    return io.BufferedReader(cast("io.RawIOBase", file), _PEEK)
+    return io.BufferedReader(_Available(file), _PEEK)
 
 
 def check_exists(name: str) -> None:

@@ -93,7 +93,12 @@ class Context:
         self.stdout, self.stderr = stdout, stderr
         self._args, self._environ = args, environ
         self._configuration: Optional[Configuration] = None
+        self._closing = contextlib.ExitStack()
         self.output: str = args.output or ("table" if stdout.isatty() else "json")
+
+    def close(self) -> None:
+        """Close what was opened to be asked."""
+        self._closing.close()
 
     @property
     def configuration(self) -> Configuration:
@@ -161,7 +166,7 @@ class Context:
         if self._asks_store():
             from cbsigned.store.source import StoreSource
 
-            store = StoreSource(self.store_path())
+            store = self._closing.enter_context(StoreSource(self.store_path()))
             return Sources(store, store, store)
         from cbsigned.cache import FileCache
 
@@ -181,7 +186,7 @@ class Context:
                 "Nothing to ask: no store is named and no server is configured. Use --store PATH, or set "
                 "CBSIGNED_EDR_URL and CBSIGNED_EDR_TOKEN, or write a configuration file (cbsigned config --help)."
             )
-        return connect(self.settings.edr)
+        return self._closing.enter_context(connect(self.settings.edr))
 
     def check(self) -> list[tuple[Optional[bool], str, str]]:
         """Try the source: for each thing tried whether it works (None: cannot be told), its name, and what was found.
@@ -258,7 +263,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("urllib3").setLevel(logging.WARNING)  # its DEBUG lines hold whole queries
     try:
-        code = args.run(args, Context(args, sys.stdout, sys.stderr, os.environ))
+        with contextlib.closing(Context(args, sys.stdout, sys.stderr, os.environ)) as context:
+            code = args.run(args, context)
         sys.stdout.flush()
         return int(code)
     except KeyboardInterrupt:

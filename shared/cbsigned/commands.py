@@ -38,6 +38,7 @@ examples:
   cbsigned enrich alerts.jsonl                        a table on a terminal, JSON lines in a pipe
   cbsigned enrich --store lab.db alerts.csv.gz --report report.html
   tail -n 1 alerts.jsonl | cbsigned enrich --card -
+  tail -f alerts.jsonl | cbsigned enrich --window 1 -     each alert as it comes
   cbsigned enrich alerts.jsonl --output json | jq -r 'select(.enrichment.status == "Unsigned") | .alert.id'
 
 files: JSON lines, one JSON object or array, CSV with a header line, a Splunk export (_raw), .gz of all, or - for
@@ -75,6 +76,9 @@ def enrich_alerts(subparsers: Subparsers) -> None:
     parser.add_argument("--card", action="store_true", help="whole cards instead of a table")
     parser.add_argument("--report", metavar="FILE", help="also write an HTML page with every lineage drawn")
     parser.add_argument("--no-lineage", action="store_true", help="signing status alone")
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="alerts read before they are answered (1 follows a pipe)"
+    )
     _query_options(parser)
     parser.set_defaults(run=_enrich)
 
@@ -137,6 +141,7 @@ def _settings(args: argparse.Namespace, context: Context) -> Settings:
         "joint_miss": args.joint_miss,
         "max_depth": getattr(args, "depth", None),
         "relatives": getattr(args, "relatives", None),
+        "window": getattr(args, "window", None),
         "lineage": "no" if getattr(args, "no_lineage", False) else None,
     }
     return context.settings_with({name: str(value) for name, value in options.items() if value is not None})
@@ -164,6 +169,8 @@ def _enrich(args: argparse.Namespace, context: Context) -> int:
 
     for text in _written(documents(), args.card, context):
         context.stdout.write(text)
+        if settings.window == 1:
+            context.stdout.flush()
     progress.done()
     if args.report:
         from cbsigned.render.html import html_report

@@ -301,3 +301,17 @@ def test_answers_over_http_are_the_stores_and_come_from_the_cache_the_second_tim
     ]
     assert [row["evidence"]["read_at"] for row in lines(first)] == [row["evidence"]["read_at"] for row in lines(second)]
     assert server.token not in first.stdout + first.stderr + second.stdout + second.stderr
+
+
+def test_a_window_of_one_answers_each_alert_as_it_comes(store: str) -> None:
+    command = [PROGRAM, "enrich", "--store", store, "--window", "1", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for md5, status in ((PROCMON64, "Signed"), (UNSIGNED_GIT, "Unsigned")):
+            child.stdin.write(json.dumps({"md5": md5}) + "\n")
+            child.stdin.flush()
+            assert json.loads(child.stdout.readline())["enrichment"]["status"] == status
+        child.stdin.close()
+
+    assert child.returncode == 0
