@@ -124,8 +124,12 @@ def guid_parts(guid: str) -> GuidParts:
 
 
 def is_unknown_parent(guid: str) -> bool:
-    """Whether a parent guid is the EDR's way of writing that the sensor never knew the parent (cb-edr-api §2.5)."""
-    return guid[9:18] == "ffff-ffff" or not guid.replace("-", "").strip("0")
+    """Whether a parent guid is the EDR's way of writing that the sensor never knew the parent.
+
+    References:
+        - cb-edr-api §2.5: pid -1; cb-event-forwarder, childproc/30.protobuf: pid 0, created at 0
+    """
+    return guid[9:18] == "ffff-ffff" or not guid[9:].replace("-", "").strip("0")
 
 
 def parse_pid(value: object) -> Optional[int]:

@@ -122,5 +122,19 @@ def test_every_guid_gives_back_its_parts(sensor: int, pid: int, ticks: int) -> N
     assert guid_parts(parse_guid(guid) or "")[:2] == (sensor, pid)
 
 
+@pytest.mark.parametrize(
+    ("guid", "unknown"),
+    [
+        ("00000007-ffff-ffff-0000-000000000000", True),
+        ("00000007-0000-0000-0000-000000000000", True),
+        ("00000000-0000-0000-0000-000000000000", True),
+        ("00000007-0000-0000-01d1-2098154bfd3b", False),
+    ],
+    ids=["pid -1", "pid 0 created at 0", "zeros", "the idle process"],
+)
+def test_parents_that_the_sensor_never_knew_are_told_from_pid_0(guid: str, unknown: bool) -> None:
+    assert is_unknown_parent(guid) is unknown
+
+
 def _three(hashes: object) -> list[object]:
     return [getattr(hashes, name) for name in ("md5", "sha1", "sha256")]

@@ -78,10 +78,19 @@ def translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> N
     try:
         if handler is not None:  # the hot path
             handler(record, batch)
+            if "process_path" in record:
+                _say_image(record, batch)
         else:
             _translate(record, hint, batch)
     except OverflowError:
         raise MalformedRecord("a number is out of range") from None
+
+
+def _say_image(record: Mapping[str, Any], batch: Batch) -> None:
+    """Add the image of the acting process, which the bus and newer forwarders name in every event."""
+    guid, path = parse_guid(record.get("process_guid")), text_of(record.get("process_path"))
+    if guid is not None and path is not None:
+        batch.facts.append(ProcessFact(guid, Rank.MENTION, path=path, origin=origin_of(record)))
 
 
 def _translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> None:

@@ -35,7 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND = timedelta(milliseconds=1)
 _COMMON = frozenset({
     "type", "timestamp", "event_timestamp", "cb_server", "computer_name", "hostname", "sensor_id", "process_guid",
-    "pid", "md5", "event_type", "link_process", "link_sensor",
+    "pid", "md5", "event_type", "link_process", "link_sensor", "process_path",
 })  # fmt: skip
 _LOAD = _COMMON | {"path", "sha256"}
 _FILEMOD = _COMMON | {"path", "action", "actiontype", "filetype", "filetype_name", "file_md5", "file_sha256"}
@@ -120,7 +120,8 @@ def childproc(record: Mapping[str, Any], batch: Batch) -> None:
         (parent, origin, at, child, int(created) if isinstance(created, bool) else 2, md5, path, extra)
     )
     batch.facts.append(ProcessFact(
-        child, Rank.MENTION, parent_guid=parent, path=path, md5=md5, origin=origin,
+        child, Rank.MENTION, parent_guid=None if is_unknown_parent(parent) else parent, path=path, md5=md5,
+        origin=origin,
         cmdline=text_of(record.get("child_command_line")), user=text_of(record.get("child_username")),
         flags=Flag.SUPPRESSED if record.get("child_suppressed") is True else 0,
     ))  # fmt: skip
@@ -163,7 +164,7 @@ def module(record: Mapping[str, Any], batch: Batch) -> None:
         raise MalformedRecord("no md5 or sha256")
     message = keep(record, "ingress.event.module", batch, md5=facts.md5)
     batch.binaries.append(BinaryFact(facts, message.digest))
-    host, path = origin_of(record).host, text_of(record.get("path"))
+    host, path = origin_of(record).host, text_of(record.get("path") or record.get("utf8_on_disk_filename"))
     if facts.md5 and host and message.at is not None:
         batch.seen.append((facts.md5, host, message.at))
     if facts.md5 and path:

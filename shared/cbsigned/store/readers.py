@@ -1,4 +1,4 @@
-"""Files → records: JSON, JSON lines, Splunk's CSV export, each also gzipped, folders, tar and zip archives.
+"""Files → records: JSON, JSON lines, Splunk's CSV export, bus protobuf, each also gzipped, folders, tar and zip.
 
 Archives are read in place; nothing is unpacked to disk, so a member's path can do no harm. One bad line or
 member never ends the run: it comes out as an item with a problem.
@@ -21,6 +21,8 @@ from typing import IO, Any, NamedTuple, Optional, cast
 
 from cbsigned.errors import ConfigError
 from cbsigned.store.kinds import normal_kind
+from cbsigned.store.protobuf import events_in, is_protobuf
+from cbsigned.store.wire import WireError
 
 __all__ = ["Item", "files_of", "read_items"]
 
@@ -38,7 +40,7 @@ class Item(NamedTuple):
 
     Attributes:
         member: Path inside the archive, or empty.
-        line: Line in the file or member, counted from 1; the element's number in a JSON array.
+        line: Line in the file or member, counted from 1; the element's number in a JSON array or bundle.
         record: The JSON object, or None where there is none.
         problem: Why there is no record; begins with `skipped:` where nothing is wrong with it.
         text: What could not be read, cut to 2,000 characters.
@@ -96,8 +98,8 @@ def _stream(stream: io.BufferedReader, name: str, member: str, hint: Optional[st
             yield from _tar(stream, member)
         elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _zip(stream, member)
-        elif name.lower().endswith((".protobuf", ".proto")):
-            yield Item(member, 1, None, "skipped: protobuf follows", hint=hint)
+        elif is_protobuf(head):
+            yield from _protobuf(stream, member, hint)
         else:
             yield from _text(stream, head, member, hint)
     except _BROKEN as exc:
@@ -132,6 +134,19 @@ def _member(file: IO[bytes], name: str, size: int, outer: str) -> Iterator[Item]
     else:
         with _peekable(file) as stream:
             yield from _stream(stream, last, label, hint, 1)
+
+
+def _protobuf(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+    data = stream.read(MAX_WHOLE + 1)
+    if len(data) > MAX_WHOLE:
+        yield Item(member, 1, None, f"longer than {MAX_WHOLE:,} bytes", hint=hint)
+        return
+    number = 0
+    try:
+        for number, event in enumerate(events_in(data), 1):
+            yield Item(member, number, event, None, "", hint)
+    except WireError as exc:
+        yield Item(member, number + 1, None, f"no sensor message: {exc}", data[:100].hex(), hint)
 
 
 def _text(stream: io.BufferedReader, head: bytes, member: str, hint: Optional[str]) -> Iterator[Item]:
