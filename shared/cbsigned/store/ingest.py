@@ -240,7 +240,8 @@ class _FileRun:
         if not self._id:
             self._id = int(db.execute("SELECT coalesce(max(id), 0) + 1 FROM ingested").fetchone()[0])
         db.execute(
-            "INSERT INTO ingested VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET size = excluded.size,"
+            "INSERT INTO ingested (id, path, size, changed, position, finished, read, new, malformed, skipped, at)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET size = excluded.size,"
             " changed = excluded.changed, position = excluded.position, finished = excluded.finished,"
             " read = excluded.read, new = excluded.new, malformed = excluded.malformed, skipped = excluded.skipped,"
             " at = excluded.at",

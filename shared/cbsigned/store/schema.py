@@ -118,7 +118,14 @@ INSERT INTO bin_host
     WHERE binary_id > 0 AND host_id IS NOT NULL GROUP BY binary_id, host_id;
 """
 
-_STEPS = (_BASE, _HOSTS_OF_BINARIES)
+_WHAT_CAME_OF_FILES = """
+ALTER TABLE ingested ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+CREATE TABLE skipped (
+    ingested_id INTEGER NOT NULL, reason TEXT NOT NULL, records INTEGER NOT NULL,
+    PRIMARY KEY (ingested_id, reason)) WITHOUT ROWID;
+"""
+
+_STEPS = (_BASE, _HOSTS_OF_BINARIES, _WHAT_CAME_OF_FILES)
 """Step n makes version n of version n - 1; a step that was released is never edited."""
 
 SCHEMA_VERSION = len(_STEPS)
