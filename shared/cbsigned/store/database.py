@@ -61,6 +61,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a store for reading; works beside a writer, and on a file and folder that cannot be written.
 
+    Where the folder cannot be written, the reader sees the store as it was when it was opened: open it again after
+    its owner has taken more in.
+
     Raises:
         ConfigError: There is no such store, it is not ours, newer, or too old to be read without an upgrade.
         SourceError: It cannot be read just now.
@@ -87,26 +90,52 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _connect_reader(path: Path) -> sqlite3.Connection:
-    address = "file:" + quote(str(path.absolute()))
-    modes = ["mode=ro"]
-    if not os.path.exists(f"{path}-wal"):
-        modes.append("mode=ro&immutable=1")  # WAL needs a shared-memory file, which a read-only folder cannot hold
-    for mode in modes:
-        db = sqlite3.connect(
-            f"{address}?{mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+    """Connect in the first way that works; only a reader that may write can take `-wal` and `-shm` away again."""
+    ways = ["mode=ro"]
+    if _is_ours(path) and os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
+        ways.insert(0, "mode=rw")
+    if not _size(f"{path}-wal"):
+        ways.append("mode=ro&immutable=1")  # WAL needs a shared-memory file, which a read-only folder cannot hold
+    failure: Optional[sqlite3.Error] = None
+    for way in ways:
         try:
-            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return _connected(path, way)
         except sqlite3.OperationalError as exc:
-            db.close()
-            if mode == modes[-1] or "open" not in str(exc):
+            if not any(word in str(exc) for word in ("readonly", "read-only", "unable to open")):
                 raise
-        except BaseException:
-            db.close()
-            raise
-        else:
-            break
+            failure = exc
+    if _size(f"{path}-wal"):
+        raise ConfigError(
+            f"The store {path} cannot be read here: its writer has not finished, {path.name}-wal holds the newest "
+            f"part, and you may not write beside it. Let its owner run: cbsigned store vacuum --store {path}"
+        ) from failure
+    raise failure or sqlite3.OperationalError("unable to open")
+
+
+def _connected(path: Path, way: str) -> sqlite3.Connection:
+    address = f"file:{quote(str(path.absolute()))}?{way}"
+    db = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA query_only=ON")
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
     return db
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the header names us: a database of another program is not even tidied up."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(72)[68:] == schema.APPLICATION_ID.to_bytes(4, "big")
+    return False
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -136,3 +140,76 @@ def test_local_disk_is_accepted(folder: str) -> None:
 
 def test_file_systems_of_this_machine_can_be_read(tmp_path: Path) -> None:
     refuse_network(tmp_path / "a.db")
+
+
+READING_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from cbsigned.store.database import open_reader
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+db = open_reader(Path(sys.argv[1]))
+print(db.execute("SELECT count(*) FROM process").fetchone()[0])
+db.close()
+"""
+
+
+@pytest.fixture
+def shut(take: Take) -> Iterator[Path]:
+    """A store of two processes that everyone may read and nobody may write, in a folder of the same kind."""
+    store, _ = take(start())
+    with tempfile.TemporaryDirectory() as name:  # the folders above pytest's are its user's alone
+        folder = Path(name)
+        copy = folder / "lab.db"
+        copy.write_bytes(store.read_bytes())
+        copy.chmod(0o444)
+        folder.chmod(0o555)
+        yield copy
+        folder.chmod(0o755)
+
+
+def read_as_nobody(store: Path) -> subprocess.CompletedProcess[str]:
+    """Read a store as a user whom file modes bind, which root is not."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", READING_AS_NOBODY, str(store)], env=environment, text=True, capture_output=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_reader_who_may_write_neither_store_nor_folder_reads_it(shut: Path) -> None:
+    """Seen: `attempt to write a readonly database` for a user beside the owner, folder 755, file 644."""
+    done = read_as_nobody(shut)
+
+    assert (done.stdout, done.stderr) == ("2\n", "")
+    assert [path.name for path in shut.parent.iterdir()] == ["lab.db"]
+
+
+def test_reader_of_an_unfinished_store_that_may_not_write_is_told_whom_to_ask(shut: Path) -> None:
+    shut.parent.chmod(0o755)
+    shut.with_name("lab.db-wal").write_bytes(bytes(5000))
+    shut.parent.chmod(0o555)
+
+    done = read_as_nobody(shut)
+
+    assert "ConfigError" in done.stderr
+    assert "its writer has not finished, lab.db-wal holds the newest part" in done.stderr
+
+
+def test_reader_leaves_nothing_beside_the_store(take: Take) -> None:
+    store, _ = take(start())
+
+    open_reader(store).close()
+
+    assert [path.name for path in store.parent.glob("lab.db*")] == ["lab.db"]
+
+
+def test_reader_cannot_write(take: Take) -> None:
+    store, _ = take(start())
+    db = open_reader(store)
+
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        db.execute("DELETE FROM process")
+    db.close()
