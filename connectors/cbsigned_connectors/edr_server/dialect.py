@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cbsigned.errors import ConfigError
+from cbsigned.timing import parse_time
 
 __all__ = ["DEFAULT_VERSION", "Dialect", "parse_dialect"]
 
@@ -62,6 +63,31 @@ class Dialect:
     def unique_id(self, guid: str, segment: int) -> str:
         """Return guid and segment in one, as this version writes them: 12 hex digits, before 6.0 8 decimal ones."""
         return f"{guid}-{segment:012x}" if self.modern else f"{guid}-{segment:08d}"
+
+    def process_document(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a process document of the store as this version writes it, with segment and unique ids."""
+        made = self.shaped(document)
+        segment = made.get("segment_id")
+        if segment is None:
+            segment = self.segment_at(made.get("last_update")) if self.modern else 1
+        made["segment_id"] = segment
+        made["unique_id"] = self.unique_id(str(made["id"]), segment)
+        if "parent_id" in made:
+            made["parent_unique_id"] = self.unique_id(str(made["parent_id"]), 1)  # as recorded: never a real segment
+        if self.modern and "group" in made:
+            made["group"] = str(made["group"]).lower()
+        return made
+
+    def binary_document(self, document: Mapping[str, Any], partition: int) -> dict[str, Any]:
+        """Return a binary document of the store as this version writes it."""
+        number = self.numbers[0] * 100 + self.numbers[1] * 10 + self.numbers[2]
+        return self.shaped({"cb_version": number, "event_partition_id": [partition], **document})
+
+    @staticmethod
+    def segment_at(last_update: object) -> int:
+        """Return the number of a segment that ended at a time, for a process without recorded segments."""
+        moment = parse_time(last_update)
+        return 1 if moment is None else max(1, round(moment.timestamp() * 1000))
 
     def shaped(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return a document without the fields that this version did not have yet."""
