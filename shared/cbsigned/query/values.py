@@ -39,10 +39,13 @@ from cbsigned.query.tree import (
 from cbsigned.status import SigningStatus
 from cbsigned.timing import parse_time
 
-__all__ = ["NEW_CMDLINE", "Raw", "Reading", "Unfit", "clause_of", "range_of"]
+__all__ = ["MAX_WORDS", "NEW_CMDLINE", "Raw", "Reading", "Unfit", "clause_of", "leads_with_wildcard", "range_of"]
 
 NEW_CMDLINE = (6, 3)
 """First version that cuts command lines by the new scheme, and knows `?`."""
+
+MAX_WORDS = 128
+"""Most words of one value."""
 
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
@@ -133,7 +136,7 @@ def _hash(parse: Callable[[object], Optional[str]], digits: int) -> Callable[[Fi
 
 
 def _guid(ref: FieldRef, raw: Raw, _reading: Reading) -> Matcher:
-    found = parse_guid(raw.text)
+    found = parse_guid(raw.text.strip("{}"))
     if found is None:
         raise Unfit(f"{ref.name} takes a process guid of 36 characters, for example as a document's id gives it.")
     return Equals(Glob(found))
@@ -154,6 +157,8 @@ def _words(ref: FieldRef, raw: Raw, _reading: Reading) -> Matcher:
 def _words_of(ref: FieldRef, words: list[str], raw: Raw, *, legacy: bool) -> Matcher:
     if not words:
         raise Unfit(f"No word is left of this value: {ref.name} is cut at white space and punctuation.")
+    if len(words) > MAX_WORDS:
+        raise Unfit(f"More than {MAX_WORDS} words for {ref.name}. Search for fewer; each of them must be there.")
     together = raw.quoted and len(words) > 1
     return Words(tuple(map(Glob, words)), together, legacy)
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from cbsigned.binary import read_signature
 from cbsigned.status import SigningStatus
 from cbsigned.store.database import advice, open_reader, open_writer
+from cbsigned.store.index import backlog, has_fts5
 from cbsigned.store.records import RECORD_SQL, moment, record_of
 from cbsigned.store.schema import version_of
+from cbsigned.store.writer import Writer
 from cbsigned.timing import format_time, utc_now
 
 __all__ = ["Row", "contents", "vacuum"]
@@ -74,6 +76,7 @@ def vacuum(path: Path) -> tuple[int, int]:
     try:
         with advice(path):
             before = _size(db)
+            Writer(db).finish()
             db.execute("VACUUM")
             db.execute("ANALYZE")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -96,9 +99,17 @@ def _store(db: sqlite3.Connection, path: Path) -> Iterator[Row]:
     yield _row("store", "path", str(path))
     yield _row("store", "schema version", version_of(db))
     yield _row("store", "bytes", _size(db))
+    yield _row("store", "search", _search(db))
     first, last = db.execute(_SPAN).fetchone()
     yield _row("store", "first event", format_time(moment(first)))
     yield _row("store", "last event", format_time(moment(last)))
+
+
+def _search(db: sqlite3.Connection) -> str:
+    if not has_fts5(db):
+        return "scans every distinct text: this Python's SQLite has no FTS5"
+    waiting = backlog(db)
+    return f"indexed, but for {waiting:,} texts: cbsigned store vacuum indexes them" if waiting else "indexed"
 
 
 def _processes(db: sqlite3.Connection) -> Iterator[Row]:

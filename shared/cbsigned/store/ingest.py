@@ -95,6 +95,7 @@ def ingest(
             for path in files:
                 _FileRun(writer, path, report, batch, progress, done).run()
                 done += path.stat().st_size
+            writer.finish()
             db.execute("PRAGMA analysis_limit = 400")
             db.execute("PRAGMA optimize")
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

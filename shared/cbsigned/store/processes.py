@@ -29,7 +29,7 @@ _DESCRIBED, _FLAGS, _RANKS = _AT["described"], _AT["flags"], _AT["ranks"]
 _SHIFT = {column: 3 * index for index, column in enumerate(range(_PARENT, _EXTRA + 1))}
 _REMEMBERED = 400_000
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM process WHERE guid = ?"  # noqa: S608 (our own names)
-_INSERT = f"INSERT INTO process VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
+_INSERT = f"INSERT INTO process ({', '.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
 _UPDATE = f"UPDATE process SET {', '.join(f'{n} = ?' for n in _COLUMNS[5:])} WHERE id = ?"  # noqa: S608
 
 Mention = tuple[str, Optional[str], Origin]

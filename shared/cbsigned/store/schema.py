@@ -125,7 +125,42 @@ CREATE TABLE skipped (
     PRIMARY KEY (ingested_id, reason)) WITHOUT ROWID;
 """
 
-_STEPS = (_BASE, _HOSTS_OF_BINARIES, _WHAT_CAME_OF_FILES)
+_SEARCH = """
+CREATE TABLE text (id INTEGER PRIMARY KEY, value TEXT NOT NULL UNIQUE);
+CREATE TABLE binary_text (
+    word_id INTEGER NOT NULL, text_id INTEGER NOT NULL, binary_id INTEGER NOT NULL,
+    PRIMARY KEY (word_id, text_id, binary_id)) WITHOUT ROWID;
+CREATE INDEX binary_text_binary ON binary_text (binary_id);
+CREATE TABLE binary_number (
+    word_id INTEGER NOT NULL, value INTEGER NOT NULL, binary_id INTEGER NOT NULL,
+    PRIMARY KEY (word_id, value, binary_id)) WITHOUT ROWID;
+CREATE INDEX binary_number_binary ON binary_number (binary_id);
+CREATE TABLE process_text (
+    word_id INTEGER NOT NULL, text_id INTEGER NOT NULL, process_id INTEGER NOT NULL,
+    PRIMARY KEY (word_id, text_id, process_id)) WITHOUT ROWID;
+CREATE INDEX process_text_process ON process_text (process_id);
+CREATE TABLE process_number (
+    word_id INTEGER NOT NULL, value INTEGER NOT NULL, process_id INTEGER NOT NULL,
+    PRIMARY KEY (word_id, value, process_id)) WITHOUT ROWID;
+CREATE INDEX process_number_process ON process_number (process_id);
+CREATE TABLE indexed (name TEXT PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID;
+
+ALTER TABLE process ADD COLUMN updated INTEGER;
+UPDATE process SET updated = nullif(max(
+    coalesce(reported, 0), coalesce(ended, 0), coalesce(started, 0),
+    coalesce((SELECT max(at) FROM modload WHERE process_id = process.id), 0),
+    coalesce((SELECT max(at) FROM filemod WHERE process_id = process.id), 0),
+    coalesce((SELECT max(at) FROM regmod WHERE process_id = process.id), 0),
+    coalesce((SELECT max(at) FROM netconn WHERE process_id = process.id), 0),
+    coalesce((SELECT max(at) FROM childproc WHERE process_id = process.id), 0),
+    coalesce((SELECT max(at) FROM crossproc WHERE process_id = process.id), 0)), 0);
+CREATE INDEX process_updated ON process (updated);
+CREATE INDEX process_cmdline ON process (cmdline_id, started);
+CREATE INDEX process_path ON process (path_id, started);
+CREATE INDEX process_account ON process (account_id, started);
+"""
+
+_STEPS = (_BASE, _HOSTS_OF_BINARIES, _WHAT_CAME_OF_FILES, _SEARCH)
 """Step n makes version n of version n - 1; a step that was released is never edited."""
 
 SCHEMA_VERSION = len(_STEPS)

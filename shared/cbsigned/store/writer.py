@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from cbsigned.store.database import transaction
 from cbsigned.store.events import milliseconds
+from cbsigned.store.index import catch_up, index_messages, touch, touch_new
 from cbsigned.store.processes import Processes
 from cbsigned.store.rows import Batch, BinaryFact, CrossRow, FileRow, LoadRow, MessageRow, NetRow, ProcessFact, RegRow
 from cbsigned.store.strings import Binaries, Files, Strings
@@ -32,6 +33,8 @@ WHERE excluded.first < first OR excluded.last > last
 """
 _MESSAGE = "INSERT OR IGNORE INTO message (digest, kind_id, at, process_id, binary_id, body) VALUES (?,?,?,?,?,?)"
 _RELATIVE = " (derived)"
+_INDEX_AT = 50_000
+"""Texts that may wait for the index of words while batches are written."""
 
 
 class Writer:
@@ -47,12 +50,13 @@ class Writer:
         self._binaries = Binaries(db)
         self._processes = Processes(db, self._binaries, self._names)
         self._files = Files(db, self._processes.paths, self._binaries)
-        self._regpaths, self._domains = Strings(db, "regpath"), Strings(db, "domain")
+        self._regpaths, self._domains, self._texts = (Strings(db, name) for name in ("regpath", "domain", "text"))
         self._words, self._extras = self._processes.words, self._processes.extras
         self._kinds: dict[str, int] = {}
         self._version = self._data_version()
         self._hosts_seen: dict[tuple[int, int], list[int]] = {}
         self._file_hosts: dict[tuple[int, Optional[str]], list[int]] = {}
+        self._latest: dict[int, int] = {}
 
     def write(self, batch: Batch, beside: Callable[[Counter[str]], None] = lambda _new: None) -> Counter[str]:
         """Write a batch, all of it or nothing, and return how many rows of each kind were new.
@@ -68,17 +72,39 @@ class Writer:
             with transaction(self.db):
                 if self._version != self._data_version():  # another process has written since
                     self._forget()
+                before = self._last_process()
                 new = self._rows(batch, "")
                 if batch.derived is not None:
                     new.update(self._rows(batch.derived, _RELATIVE))
                 self._flush_names()
+                touch_new(self.db, before)
+                self._index()
                 self._tally(new)
                 beside(new)
         except BaseException:
             self._forget()
             raise
+        catch_up(self.db, least=_INDEX_AT)
         self._version = self._data_version()
         return Counter({kind: count for kind, count in new.items() if not kind.endswith(_RELATIVE)})
+
+    def finish(self, progress: Optional[Callable[[int, int], None]] = None) -> None:
+        """Index what is not indexed yet: all texts, which searches scan until then, and an older store's messages.
+
+        Args:
+            progress: Called with texts done and texts in all.
+        """
+        with transaction(self.db):
+            self._index()
+        catch_up(self.db, progress=progress)
+
+    def _index(self) -> None:
+        """Write what searches need of this batch beside its rows."""
+        touch(self.db, [(at, process) for process, at in self._latest.items()])
+        self._latest.clear()
+        index_messages(self.db, self._texts.id, self._words.id)
+        self._texts.flush()
+        self._words.flush()
 
     def _rows(self, batch: Batch, mark: str) -> Counter[str]:
         new: Counter[str] = Counter()
@@ -92,7 +118,7 @@ class Writer:
         regmods = "INSERT OR IGNORE INTO regmod VALUES (?,?,?,?,?)"
         new["ingress.event.regmod" + mark] += self._insert(regmods, self._regmods(batch.regmods))
         netconns = "INSERT OR IGNORE INTO netconn VALUES (?,?,?,?,?,?,?,?,?,?)"
-        new["ingress.event.netconn" + mark] += self._insert(netconns, self._netconns(batch.netconns))
+        new["ingress.event.netconn" + mark] += self._insert(netconns, self._netconns(batch.netconns), at=1)
         children = "INSERT OR IGNORE INTO childproc VALUES (?,?,?,?,?,?)"
         new["ingress.event.childproc" + mark] += self._insert(children, self._children(batch))
         crossings = "INSERT OR IGNORE INTO crossproc VALUES (?,?,?,?,?,?,?,?)"
@@ -106,13 +132,21 @@ class Writer:
     def _processes_of(self, batch: Batch, new: Counter[str], mark: str) -> None:
         for fact in batch.facts:
             self._processes.take(fact)
+        for fact in (*batch.facts, *batch.starts, *batch.ends):
+            number, heard = self._processes.id(fact.guid), max(fact.ended or 0, fact.reported or 0)
+            if heard > self._latest.get(number, 0):
+                self._latest[number] = heard
         for kind, facts in (("procstart", batch.starts), ("procend", batch.ends)):
             new[f"ingress.event.{kind}{mark}"] += sum([self._processes.take(fact) for fact in facts])
 
-    def _insert(self, sql: str, rows: list[tuple[Any, ...]]) -> int:
+    def _insert(self, sql: str, rows: list[tuple[Any, ...]], at: int = 2) -> int:
         if not rows:
             return 0
         rows.sort()  # neighbours in the tree are written together
+        latest = self._latest
+        for row in rows:
+            if row[at] > latest.get(row[0], 0):
+                latest[row[0]] = row[at]
         return self.db.executemany(sql, rows).rowcount
 
     def _loads(self, rows: Iterable[LoadRow]) -> list[tuple[Any, ...]]:
@@ -264,12 +298,16 @@ class Writer:
         self._binaries.forget()
         self._processes.forget()
         self._files.forget()
-        self._regpaths.forget()
-        self._domains.forget()
+        for strings in (self._regpaths, self._domains, self._texts):
+            strings.forget()
+        self._latest.clear()
         self._kinds.clear()
         self._hosts_seen.clear()
         self._file_hosts.clear()
         self._version = self._data_version()
+
+    def _last_process(self) -> int:
+        return int(self.db.execute("SELECT coalesce(max(id), 0) FROM process").fetchone()[0])
 
     def _data_version(self) -> int:
         """A number that changes when another connection has committed."""
