@@ -8,7 +8,7 @@
         print(enrichment.verdict)
 """
 
-from cbsigned.alert import Alert, ObservableSet, Role, parse_alert
+from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import BinaryRecord, Certainty, Evidence, RecordKind, Signature
 from cbsigned.enrichment import Caches, Enrichment, Sources, Subject, Verdict, enrich
 from cbsigned.errors import (
@@ -26,6 +26,7 @@ from cbsigned.errors import (
     SourceTimeout,
     SourceUnavailable,
 )
+from cbsigned.formats import parse_alert
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import EndedBy, Lineage, Node, ProcessSource, Relatives, lineages
 from cbsigned.process import Process

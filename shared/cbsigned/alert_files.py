@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Union, cast
 
 from cbsigned.errors import AlertError, ConfigError
-from cbsigned.store.readers import files_of, read_items
+from cbsigned.store.readers import LATIN1, files_of, read_items
 
 __all__ = ["read_alerts"]
 
@@ -42,53 +43,63 @@ def _records(path: Path, file: IO[bytes]) -> Iterator[Union[Mapping[str, Any], A
     if stream.peek(2)[:2] == b"\x1f\x8b":
         try:
             with gzip.GzipFile(fileobj=stream) as inner:
-                unpacked = _peekable(cast("IO[bytes]", inner))
-                if _is_csv(unpacked):
-                    yield from _rows(path, unpacked)
-                else:
-                    yield from _items(Path(path.name.removesuffix(".gz")), path, unpacked)
-        except (EOFError, OSError) as exc:
-            yield AlertError(f"{path} cannot be read to its end: {type(exc).__name__}. Copy the file again.")
-    elif _is_csv(stream):
-        yield from _rows(path, stream)
+                yield from _plain(Path(path.name.removesuffix(".gz")), path, _peekable(cast("IO[bytes]", inner)))
+        except (EOFError, OSError, zlib.error):
+            yield AlertError(f"{path} is cut off or damaged; what follows is missing. Copy the file again.")
     else:
-        yield from _items(path, path, stream)
+        yield from _plain(path, path, stream)
 
 
-def _items(name: Path, path: Path, stream: IO[bytes]) -> Iterator[Union[Mapping[str, Any], AlertError]]:
+def _plain(name: Path, path: Path, stream: io.BufferedReader) -> Iterator[Union[Mapping[str, Any], AlertError]]:
+    encoding, delimiter = _csv_form(stream.peek(_PEEK)[:_PEEK])
+    if delimiter:
+        yield from _rows(path, stream, encoding, delimiter)
+        return
     for item in read_items(name, cast("IO[bytes]", _Available(stream))):
         if item.record is not None:
-            yield item.record
+            yield from _unpacked(item.record)
         else:
             place = f"{path}{'!' + item.member if item.member else ''}, line {item.line}"
             problem = (item.problem or "").removeprefix("skipped: ")
-            yield AlertError(f"{place} holds no alert: {problem}. Expected JSON objects, one a line.")
+            text = f"{place} holds no alert: {problem}. Expected JSON objects, one a line."
+            yield AlertError(text, record={"_raw": item.text})
 
 
-def _rows(path: Path, stream: IO[bytes]) -> Iterator[Union[Mapping[str, Any], AlertError]]:
-    """Yield one record a CSV row, its columns by name; empty cells are left out."""
+def _unpacked(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the results of a Splunk answer one by one, anything else as it is."""
+    results = record.get("results")
+    if isinstance(results, list) and "md5" not in record and all(isinstance(row, Mapping) for row in results):
+        yield from results
+    else:
+        yield record
+
+
+def _rows(
+    path: Path, stream: IO[bytes], encoding: str, delimiter: str
+) -> Iterator[Union[Mapping[str, Any], AlertError]]:
+    """Yield one record a CSV row, its columns by name; cells that no column names stand in a list under `_more`."""
     csv.field_size_limit(_MAX_FIELD)
-    reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=""))
+    text = io.TextIOWrapper(stream, encoding=encoding, errors=LATIN1, newline="")
+    reader = csv.DictReader(text, delimiter=delimiter, restkey="_more")
     while True:
         try:
-            row = next(reader)
+            yield {column: cell for column, cell in next(reader).items() if cell is not None}
         except StopIteration:
             return
         except csv.Error as exc:
             yield AlertError(f"{path}, line {reader.line_num} is no CSV: {exc}.")
-            continue
-        if None in row:
-            yield AlertError(f"{path}, line {reader.line_num} has more cells than the header names.")
-            continue
-        yield {column: cell for column, cell in row.items() if cell}
 
 
-def _is_csv(stream: io.BufferedReader) -> bool:
-    """Whether the first line names columns: it has a comma (or a known single column) and begins no JSON."""
-    head = stream.peek(_PEEK)[:_PEEK].lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0].strip()
-    if head[:1] in (b"{", b"[", b"") or b"\x00" in head:
-        return False
-    return b"," in head or head.lower() in (b"md5", b"sha256", b"hash", b"process_guid", b"process_md5")
+def _csv_form(head: bytes) -> tuple[str, str]:
+    """Return encoding and delimiter of a file whose first line names columns; no delimiter where it is no CSV."""
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    first = head.decode(encoding, "replace").splitlines()[:1]
+    line = first[0].strip() if first else ""
+    if line[:1] in ("{", "[", "") or (not line.isprintable() and "\t" not in line):
+        return encoding, ""
+    delimiter = max(",;\t", key=line.count)
+    single = line.lower() in ("md5", "sha256", "hash", "process_guid", "process_md5")
+    return encoding, delimiter if delimiter in line or single else ""
 
 
 class _Available(io.RawIOBase):

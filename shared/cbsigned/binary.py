@@ -305,8 +305,8 @@ def _text(value: object, keep_unknown: bool = False) -> Optional[str]:
 
 
 def _count(value: object) -> Optional[int]:
-    text = str(value)
-    return int(text) if not isinstance(value, bool) and text.isascii() and text.isdigit() else None
+    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    return int(text) if len(text) <= 12 and text.isascii() and text.isdigit() else None
 
 
 def _paths(value: object) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -31,13 +32,14 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _KEYS_PER_SELECT = 500
 _BUSY_TIMEOUT_S = 2.0
+_BROKEN = re.compile(r"not a database|malformed|corrupt|unsupported file format")
 
 
 class Cache(Protocol):
     """Where texts are kept under keys for a time. A shared server's cache satisfies it as well as a file."""
 
-    def get_many(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """Return the values that are there and not expired; never raises for a broken cache."""
+    def get_many(self, keys: Sequence[str]) -> Mapping[str, tuple[str, float]]:
+        """Return what is there and not expired, each with the seconds it has left; never raises for a broken cache."""
 
     def put_many(self, items: Mapping[str, tuple[str, float]]) -> None:
         """Keep each value for its life in seconds; never raises for a broken cache."""
@@ -104,9 +106,9 @@ class FileCache:
         self._owner: Optional[tuple[int, int]] = None  # process id, inode
         self._warned = False
 
-    def get_many(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """Return the values that are there and not expired."""
-        found: dict[str, str] = {}
+    def get_many(self, keys: Sequence[str]) -> Mapping[str, tuple[str, float]]:
+        """Return what is there and not expired, each with the seconds it has left."""
+        found: dict[str, tuple[str, float]] = {}
         now = self._clock()
 
         def read(db: sqlite3.Connection) -> None:
@@ -114,10 +116,10 @@ class FileCache:
                 part = keys[start : start + _KEYS_PER_SELECT]
                 marks = ",".join("?" * len(part))
                 rows = db.execute(
-                    f"SELECT key, value FROM answer WHERE key IN ({marks}) AND expires_at > ?",  # noqa: S608 (marks only)
+                    f"SELECT key, value, expires_at FROM answer WHERE key IN ({marks}) AND expires_at > ?",  # noqa: S608 (marks only)
                     (*part, now),
                 )
-                found.update(rows.fetchall())
+                found.update((key, (value, expires_at - now)) for key, value, expires_at in rows)
 
         self._guarded(read)
         return found
@@ -156,11 +158,11 @@ class FileCache:
                     self.close()
                     return
                 except sqlite3.DatabaseError as exc:
-                    if attempt == 2:
+                    if attempt == 2 or not _BROKEN.search(str(exc)):
                         self._warn(exc)
                         return
                     self._set_aside(exc)
-                except OSError as exc:
+                except (OSError, UnicodeError) as exc:
                     self._warn(exc)
                     return
 
@@ -253,10 +255,10 @@ class TieredCache(Generic[_T]):
             return found
         lifted: dict[str, tuple[_T, float]] = {}
         missing: list[str] = [key for key in keys if key not in found]
-        for key, text in self._durable.get_many(missing).items():
+        for key, (text, left_s) in self._durable.get_many(missing).items():
             try:
-                lifted[key] = (self._decode(text), self._memory_life_s)
-            except (ValueError, KeyError, TypeError):
+                lifted[key] = (self._decode(text), min(left_s, self._memory_life_s))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 log.debug("Cached answer %s cannot be decoded; asking again.", key)
         self._memory.put_many(lifted)
         found.update({key: value for key, (value, _life) in lifted.items()})

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cbsigned.enrichment import Sources
     from cbsigned.render.style import Style
 
-__all__ = ["Context", "ExitCode", "Progress", "common_options", "main"]
+__all__ = ["Context", "ExitCode", "Progress", "common_options", "expanded", "main", "write_output"]
 
 OUTPUTS = ("table", "json", "markdown", "html", "csv")
 _EXIT_CODES = """
@@ -134,13 +135,18 @@ class Context:
         text = self.stdin.read().decode("utf-8", "replace")
         return [line.strip() for line in text.splitlines() if line.strip()]
 
-    def settings_with(self, options: Mapping[str, str]) -> Settings:
+    def settings_with(self, options: Mapping[str, tuple[str, str]]) -> Settings:
         """Return the settings with a command's own options over them, validated the same way.
+
+        Args:
+            options: Name of the setting → its text and the option that it came from.
 
         Raises:
             ConfigError: An option cannot be used.
         """
-        chosen = parse_settings({"cbsigned": options})
+        texts = {name: text for name, (text, _option) in options.items()}
+        places = {("cbsigned", name): option for name, (_text, option) in options.items()}
+        chosen = parse_settings({"cbsigned": texts}, places)
         return replace(self.settings, **{name: getattr(chosen, name) for name in options})
 
     def store_path(self) -> Path:
@@ -149,10 +155,10 @@ class Context:
         Raises:
             ConfigError: None of them does.
         """
-        named = self._args.store or self.configuration.store
+        named = self._args.store or self.settings.store
         if not named:
             raise ConfigError("No store is named. Use --store PATH or set CBSIGNED_STORE.")
-        return Path(named).expanduser()
+        return expanded(named)
 
     def sources(self) -> Sources:
         """Open what is to be asked: the named store, else the configured EDR server.
@@ -172,11 +178,11 @@ class Context:
 
         edr = self._edr()
         named = self.settings.cache_file
-        durable = FileCache(Path(named).expanduser(), self.settings.cache_max_bytes) if named else None
+        durable = FileCache(expanded(named), self.settings.cache_max_bytes) if named else None
         return Sources(edr, edr, edr, Caches(signature_cache(durable), process_cache(durable)))
 
     def _asks_store(self) -> bool:
-        return bool(self._args.store or (self.configuration.store and not self.settings.edr))
+        return bool(self._args.store or self.settings.store)
 
     def _edr(self) -> EdrSource:
         from cbsigned.edr import connect
@@ -211,7 +217,7 @@ class Context:
         """
         if self.output == "json":
             for row in rows:
-                self.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+                self.stdout.write(self.json_line(row))
         elif self.output == "csv":
             from cbsigned.render.csv import spreadsheet_safe
 
@@ -224,9 +230,36 @@ class Context:
             texts = [[_cell(row.get(name)) for name in columns] for row in rows]
             self.stdout.write(rows_table(columns, texts, self.output, self._width()))
 
-    def progress(self, label: str, total: Optional[int] = None) -> Progress:
-        """Return a progress line; it draws on a terminal alone."""
-        return Progress(self.stderr, label, total, self.stderr.isatty())
+    def progress(self, label: str, total: Optional[int] = None, *, between_rows: bool = False) -> Progress:
+        """Return a progress line; it draws on a terminal alone.
+
+        Args:
+            between_rows: Rows are printed meanwhile; where they go to a terminal too, nothing is drawn.
+        """
+        shown = self.stderr.isatty() and not (between_rows and self.stdout.isatty())
+        return Progress(self.stderr, label, total, shown)
+
+    def check_output(self, name: str, inputs: Sequence[str]) -> None:
+        """Refuse a file that could not be written at the end, or that would write over what is read.
+
+        Raises:
+            ConfigError: Its folder is not there or closed, or it is an input or the store.
+        """
+        path = Path(name)
+        read = [Path(text) for text in inputs if text != "-"]
+        read += [self.store_path()] if self._asks_store() else []
+        if any(path.exists() and other.exists() and path.samefile(other) for other in read):
+            raise ConfigError(f"{name} is read by this command and would be written over. Name another file.")
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise ConfigError(f"{name} cannot be written: its folder is not there, or closed to you.")
+
+    def json_line(self, row: object) -> str:
+        """Return a row as one line of JSON; what JSON has no word for (an infinite number) is written as text."""
+        ascii_only = (self.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        try:
+            return json.dumps(row, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+        except ValueError:
+            return json.dumps(_finite(row), ensure_ascii=ascii_only) + "\n"
 
     def say(self, text: str) -> None:
         """Write one line for the person to standard error."""
@@ -259,6 +292,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if not hasattr(args, "run"):
         parser.print_help()
         return ExitCode.USAGE
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # half a character in a record ends no run
     level = {0: logging.WARNING, 1: logging.INFO}.get(args.verbose, logging.DEBUG)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("urllib3").setLevel(logging.WARNING)  # its DEBUG lines hold whole queries
@@ -310,6 +345,43 @@ def _commands() -> list[EntryPoint]:
     found: Any = entry_points()
     group = found.select(group="cbsigned.commands") if hasattr(found, "select") else found.get("cbsigned.commands", ())
     return list({point.name: point for point in group}.values())
+
+
+def write_output(name: str, text: str) -> None:
+    """Write a file whole or not at all: a full disk leaves what was there before.
+
+    Raises:
+        OSError: It cannot be written; names the file.
+    """
+    path = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(exc.errno, exc.strerror, name) from exc
+
+
+def expanded(path: str) -> Path:
+    """Return a path with `~` replaced.
+
+    Raises:
+        ConfigError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path} names no user's folder. Write the path in full.") from None
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbsigned.binary import Signature, unknown_signature
-from cbsigned.cli import Context, ExitCode, common_options
+from cbsigned.cli import Context, ExitCode, common_options, write_output
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import ConfigError
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
-from cbsigned.observables import parse_guid, parse_md5, parse_sha256
+from cbsigned.observables import parse_md5, parse_process_id, parse_sha256, printable, read_hashes
 from cbsigned.render.csv import csv_lines
 from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document
+from cbsigned.render.html import html_report
 from cbsigned.render.markdown import markdown_card, markdown_lineage
 from cbsigned.render.svg import svg_lineage
 from cbsigned.render.table import table
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["config", "enrich_alerts", "lineage", "samples", "signed"]
 
 _MOST_FAILURES = 5
+_TITLE = "Signing status and lineage"
+
+_SAMPLES = """
+examples:
+  cbsigned store ingest --store sample.db $(cbsigned samples)/telemetry
+  cbsigned enrich --store sample.db $(cbsigned samples)/alerts.jsonl"""
 
 Subparsers = Any  # argparse names its type privately
 
@@ -38,8 +44,8 @@ examples:
   cbsigned enrich alerts.jsonl                        a table on a terminal, JSON lines in a pipe
   cbsigned enrich --store lab.db alerts.csv.gz --report report.html
   tail -n 1 alerts.jsonl | cbsigned enrich --card -
-  tail -f alerts.jsonl | cbsigned enrich --window 1 -     each alert as it comes
-  cbsigned enrich alerts.jsonl --output json | jq -r 'select(.enrichment.status == "Unsigned") | .alert.id'
+  tail -f alerts.jsonl | cbsigned enrich --window 1 -     each alert as it comes, cards on a terminal
+  cbsigned enrich alerts.jsonl --output json | jq -r 'select(.enrichment.status == "Unsigned") | .enrichment.md5'
 
 files: JSON lines, one JSON object or array, CSV with a header line, a Splunk export (_raw), .gz of all, or - for
 standard input. Every alert comes out, in order; what could not be looked up says why."""
@@ -110,7 +116,7 @@ def config(subparsers: Subparsers) -> None:
 
 def samples(subparsers: Subparsers) -> None:
     """Add `cbsigned samples`."""
-    parser = _parser(subparsers, "samples", "print where the sample telemetry and alerts lie", "")
+    parser = _parser(subparsers, "samples", "print where the sample telemetry and alerts lie", _SAMPLES)
     parser.set_defaults(run=_samples)
 
 
@@ -136,25 +142,31 @@ def _query_options(parser: argparse.ArgumentParser, *, walk: bool = True) -> Non
 def _settings(args: argparse.Namespace, context: Context) -> Settings:
     """Return the settings with the command's own options over them."""
     options = {
-        "deadline_s": args.deadline,
-        "strategy": args.strategy,
-        "joint_miss": args.joint_miss,
-        "max_depth": getattr(args, "depth", None),
-        "relatives": getattr(args, "relatives", None),
-        "window": getattr(args, "window", None),
-        "lineage": "no" if getattr(args, "no_lineage", False) else None,
+        "deadline_s": (args.deadline, "--deadline"),
+        "strategy": (args.strategy, "--strategy"),
+        "joint_miss": (args.joint_miss, "--joint-miss"),
+        "max_depth": (getattr(args, "depth", None), "--depth"),
+        "relatives": (getattr(args, "relatives", None), "--relatives"),
+        "window": (getattr(args, "window", None), "--window"),
+        "lineage": ("no" if getattr(args, "no_lineage", False) else None, "--no-lineage"),
     }
-    return context.settings_with({name: str(value) for name, value in options.items() if value is not None})
+    given = {name: (str(value), option) for name, (value, option) in options.items() if value is not None}
+    return context.settings_with(given)
 
 
 def _enrich(args: argparse.Namespace, context: Context) -> int:
     from cbsigned.alert_files import check_exists, read_alerts
 
-    settings, sources = _settings(args, context), context.sources()
+    settings = _settings(args, context)
     for file in args.files:
         check_exists(file)
+    if args.report or context.output == "html":
+        html_report([], _TITLE)  # says now what is missing to draw it, not after all look-ups
+    if args.report:
+        context.check_output(args.report, args.files)
+    sources = context.sources()
     alerts = chain.from_iterable(read_alerts(file, context.stdin) for file in args.files)
-    progress = context.progress("enriching")
+    progress = context.progress("enriching", between_rows=True)
     kept: list[Document] = []
     tally = _Tally()
 
@@ -167,15 +179,13 @@ def _enrich(args: argparse.Namespace, context: Context) -> int:
                 kept.append(document)
             yield {**document, "_record": found.record} if context.output == "json" else document
 
-    for text in _written(documents(), args.card, context):
+    for text in _written(documents(), args.card or settings.window == 1, context):
         context.stdout.write(text)
         if settings.window == 1:
             context.stdout.flush()
     progress.done()
     if args.report:
-        from cbsigned.render.html import html_report
-
-        Path(args.report).write_text(html_report(kept, "Signing status and lineage"), encoding="utf-8")
+        write_output(args.report, html_report(kept, _TITLE))
     _say_failures(tally.failures, context)
     if context.stderr.isatty():
         context.say(tally.text())
@@ -187,15 +197,13 @@ def _written(documents: Iterable[Document], cards: bool, context: Context) -> It
     if context.output == "json":
         for document in documents:
             record = document.pop("_record")
-            yield json.dumps({"alert": record, "enrichment": document}, ensure_ascii=False) + "\n"
+            yield context.json_line({"alert": record, "enrichment": document})
     elif context.output == "csv":
         yield from csv_lines(documents)
     elif context.output == "markdown":
         yield from (markdown_card(document) + "\n" for document in documents)
     elif context.output == "html":
-        from cbsigned.render.html import html_report
-
-        yield html_report(list(documents), "Signing status and lineage")
+        yield html_report(list(documents), _TITLE)
     elif cards:
         yield from (card(document, context.style) + "\n" for document in documents)
     else:
@@ -206,48 +214,55 @@ class _Tally:
     """Counts what came out, for the last line."""
 
     def __init__(self) -> None:
-        self.alerts = self.failed = self.unread = 0
+        self.alerts = self.answered = self.failed = self.unread = self.empty = 0
         self.statuses: dict[str, int] = {}
         self.failures: dict[str, None] = {}  # reasons, in order, each once
 
     def add(self, found: Enrichment) -> None:
         self.alerts += 1
         self.failed += not found.complete
-        self.unread += found.alert is None
-        self.failures.update((gap.reason, None) for gap in found.gaps if gap.cause.failed)
+        unread = found.alert is None and found.gaps[0].cause is Cause.BAD_OBSERVABLE
+        self.unread += unread
+        self.empty += found.alert is None and not unread
+        self.answered += any(not s.signature.cause.failed for s in found.subjects)
+        self.failures.update((gap.reason, None) for gap in found.gaps if gap.cause.failed or unread)
         verdict = found.verdict
         if verdict is not None:
             self.statuses[verdict.status.value] = self.statuses.get(verdict.status.value, 0) + 1
 
     @property
     def exit_code(self) -> int:
-        if self.failed and self.failed + self.unread == self.alerts:
+        if self.failed and not self.answered:
             return ExitCode.SOURCE
         return ExitCode.INCOMPLETE if self.failed or self.unread else ExitCode.OK
 
     def text(self) -> str:
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
-        parts = [f"{self.alerts} alerts", counts, f"{self.unread} that could not be read" if self.unread else ""]
-        parts.append(f"{self.failed} with failed look-ups" if self.failed else "")
+        order = sorted(self.statuses.items(), key=lambda item: (item[0] == "Signed", item[0] == "Unknown", item[0]))
+        parts = [
+            f"{self.alerts} alerts",
+            ", ".join(f"{count} {status}" for status, count in order),
+            f"{self.empty} with nothing to look up" if self.empty else "",
+            f"{self.unread} that could not be read" if self.unread else "",
+            f"{self.failed} with failed look-ups" if self.failed else "",
+        ]
         return "; ".join(part for part in parts if part)
 
 
 def _signed(args: argparse.Namespace, context: Context) -> int:
     settings = _settings(args, context)
     given = list(chain.from_iterable(context.stdin_lines() if text == "-" else [text] for text in args.hashes))
-    hashes = {text: parse_md5(text) or parse_sha256(text) for text in given}
-    names = {found: {name.lower() for name in args.name} for found in hashes.values() if found}
+    asked = [(text, parse_md5(text) or parse_sha256(text)) for text in given]
+    names = {known: {name.lower() for name in args.name} for _text, known in asked if known}
     found = statuses_of(names, context.sources(), settings, Deadline(settings.deadline_s)) if names else {}
     now = utc_now()
-    answers = [found[known] if known else _no_hash(text) for text, known in hashes.items()]
-    rows = [signature_document(answer, now) for answer in answers]
-    columns = ["md5", "status", "publisher", "signed_at", "reason"]
-    context.emit(rows, columns if all(row["md5"] for row in rows) else [*columns[:1], "sha256", *columns[1:]])
-    failures = [answer.reason for answer in answers if answer.cause.failed]
+    answers = [found[known] if known else _no_hash(text) for text, known in asked]
+    rows = [{"asked": text, **signature_document(answer, now)} for (text, _known), answer in zip(asked, answers)]
+    context.emit(rows, ["asked", "status", "publisher", "signed_at", "reason"])
+    failures = [answer.reason for answer in found.values() if answer.cause.failed]
     _say_failures(dict.fromkeys(failures), context)
-    if failures and len(failures) == len(names):
+    if failures and len(failures) == len(found):
         return ExitCode.SOURCE
-    return ExitCode.INCOMPLETE if failures or len(names) < len(hashes) else ExitCode.OK
+    return ExitCode.INCOMPLETE if failures or not all(known for _text, known in asked) else ExitCode.OK
 
 
 def _say_failures(reasons: Iterable[str], context: Context) -> None:
@@ -260,8 +275,13 @@ def _say_failures(reasons: Iterable[str], context: Context) -> None:
 
 
 def _no_hash(text: str) -> Signature:
-    shown = "".join(c if c.isprintable() else "?" for c in text[:70])
-    reason = f'"{shown}" is neither an MD5 (32 hex digits) nor a SHA-256 (64), so it was not asked for.'
+    shown = printable(text, 70)
+    if read_hashes(text).sha1:
+        reason = f"{shown} is a SHA-1, and Carbon Black cannot be asked by SHA-1. Use the MD5 or SHA-256."
+        return unknown_signature("", Cause.UNSEARCHABLE, reason)
+    if text and not text.strip("0"):
+        return unknown_signature("", Cause.BAD_OBSERVABLE, f"{shown} is all zeros, which stands for no file.")
+    reason = f"{shown} is neither an MD5 (32 hex digits) nor a SHA-256 (64), so it was not asked for."
     return unknown_signature("", Cause.BAD_OBSERVABLE, reason)
 
 
@@ -270,6 +290,8 @@ def _lineage(args: argparse.Namespace, context: Context) -> int:
     guids = [_guid(text) for text in args.guids]
     if args.svg and len(guids) > 1:
         raise ConfigError("--svg draws one lineage into one file: name one GUID.")
+    if args.svg:
+        context.check_output(args.svg, [])
     sources = context.sources()
     if sources.processes is None:
         raise ConfigError("This source has no processes to ask for.")
@@ -286,7 +308,7 @@ def _lineage(args: argparse.Namespace, context: Context) -> int:
     documents = [lineage_document(chains[guid], signatures) for guid in guids]
     _print_lineages(documents, context)
     if args.svg:
-        Path(args.svg).write_text(svg_lineage(documents[0]), encoding="utf-8")
+        write_output(args.svg, svg_lineage(documents[0]))
     failures = [s.reason for s in signatures.values() if s.cause.failed]
     failures += [gap.reason for found in chains.values() for gap in _gaps(found) if gap.cause.failed]
     _say_failures(dict.fromkeys(failures), context)
@@ -315,11 +337,12 @@ def _print_lineages(documents: Sequence[Document], context: Context) -> None:
 
 
 def _guid(text: str) -> str:
-    guid = parse_guid(text)
+    link = re.search(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)", text)  # copied from the EDR's console
+    guid = parse_process_id(link.group(1) if link else text)
     if guid is None:
-        shown = "".join(c if c.isprintable() else "?" for c in text[:50])
         raise ConfigError(
-            f'"{shown}" is no process guid: expected 36 characters such as 00000009-0000-082c-01d1-7f392625197c.'
+            f"{printable(text, 60)} is no process guid: expected 36 characters such as "
+            "00000009-0000-082c-01d1-7f392625197c, or a link of the console that holds them."
         )
     return guid
 

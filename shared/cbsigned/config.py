@@ -8,8 +8,11 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Optional
+
+from requests.utils import should_bypass_proxies
 
 from cbsigned.errors import ConfigError
 from cbsigned.settings import Settings, Spec, parse_settings, specs
@@ -31,22 +34,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The settings in force and the origin of each.
-
-    Attributes:
-        store: Path of the embedded store named by `CBSIGNED_STORE` or `[cbsigned] store`, or None.
-    """
+    """The settings in force and the origin of each."""
 
     settings: Settings
     origins: tuple[Origin, ...]
-    store: Optional[str]
 
 
 def load_configuration(path: Optional[str], environ: Mapping[str, str]) -> Configuration:
     """Read the settings from the environment and the configuration file.
 
     A setting `name` of section `edr` or `cache` is `CBSIGNED_EDR_NAME` or `CBSIGNED_CACHE_NAME` in the environment,
-    one of section `cbsigned` is `CBSIGNED_NAME`; the environment wins. `HTTPS_PROXY` is the proxy where none is set.
+    one of section `cbsigned` is `CBSIGNED_NAME`; the environment wins. Where no proxy is set, `HTTPS_PROXY` is it,
+    unless `NO_PROXY` excepts the server.
 
     Args:
         path: The INI file, which must then exist; None takes `CBSIGNED_CONFIG`, else
@@ -56,26 +55,45 @@ def load_configuration(path: Optional[str], environ: Mapping[str, str]) -> Confi
     Raises:
         ConfigError: The file or a value cannot be used.
     """
-    file, given = _read_file(path, environ)
-    texts: dict[str, dict[str, str]] = {}
+    file, texts = _read_file(path, environ)
+    places: dict[tuple[str, str], str] = {}
     origins = []
-    store = given.get("cbsigned", {}).pop("store", None)
-    for section, entries in given.items():
-        texts.setdefault(section, {}).update(entries)
     for spec in specs():
-        variable = _variable(spec)
-        origin = f"{file}" if texts.get(spec.section, {}).get(spec.name, "").strip() else "default"
-        if environ.get(variable, "").strip():
-            texts.setdefault(spec.section, {})[spec.name] = environ[variable]
+        entries = texts.setdefault(spec.section, {})
+        origin = str(file) if entries.get(spec.name, "").strip() else "default"
+        found = _from_environment(spec, environ, bool(entries.get(spec.name)), entries.get("url"))
+        if found is not None:
+            entries[spec.name], variable = found
+            places[spec.section, spec.name] = variable
             origin = f"environment, {variable}"
-        elif spec.name == "proxy" and origin == "default":
-            variable = next((name for name in ("HTTPS_PROXY", "https_proxy") if environ.get(name)), "")
-            if variable and texts.get("edr", {}).get("url"):
-                texts["edr"]["proxy"], origin = environ[variable], f"environment, {variable}"
-        text = texts.get(spec.section, {}).get(spec.name, "").strip()
-        origins.append(Origin(spec.section, spec.name, _shown(spec, text), origin))
-    settings = parse_settings(texts)
-    return Configuration(settings, tuple(origins), environ.get("CBSIGNED_STORE") or store)
+        origins.append(Origin(spec.section, spec.name, _shown(spec, entries.get(spec.name, "").strip()), origin))
+    _warn_of_misspelt(environ)
+    return Configuration(parse_settings(texts, places), tuple(origins))
+
+
+def _from_environment(
+    spec: Spec, environ: Mapping[str, str], given: bool, server: Optional[str]
+) -> Optional[tuple[str, str]]:
+    """Return a setting's text and the variable that it stands in, or None."""
+    if environ.get(_variable(spec), "").strip():
+        return environ[_variable(spec)], _variable(spec)
+    if spec.name != "proxy" or given or not server:
+        return None
+    for variable in ("HTTPS_PROXY", "https_proxy"):
+        text = environ.get(variable, "").strip()
+        bypass = environ.get("NO_PROXY", "") or environ.get("no_proxy", "")
+        if text and not should_bypass_proxies(server, no_proxy=bypass):
+            return (text if "://" in text else f"http://{text}"), variable
+    return None
+
+
+def _warn_of_misspelt(environ: Mapping[str, str]) -> None:
+    """Say which variable is nearly one of ours; it would be passed over in silence."""
+    known = [*map(_variable, specs()), "CBSIGNED_CONFIG"]
+    for name in environ:
+        near = get_close_matches(name, known, 1, 0.85) if name.startswith("CBSIGNED_") and name not in known else []
+        if near:
+            log.warning("%s is not a setting and is passed over. Did you mean %s?", name, near[0])
 
 
 def _read_file(path: Optional[str], environ: Mapping[str, str]) -> tuple[Path, dict[str, dict[str, str]]]:
@@ -113,6 +131,4 @@ def _shown(spec: Spec, text: str) -> str:
         return spec.default or "(not set)"
     if spec.kind == "secret":
         return f"set, {len(text)} characters"
-    if "@" in text and "//" in text:
-        return text.split("//", 1)[0] + "//…@" + text.rsplit("@", 1)[1]
-    return text
+    return f"…@{text.rsplit('@', 1)[1]}" if spec.kind == "url" and "@" in text else text

@@ -13,18 +13,20 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Optional, Union
 
-from cbsigned.alert import Alert, ObservableSet, Role, parse_alert
+from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import Certainty, Signature, read_signature, unknown_signature
 from cbsigned.cache import Cache, TieredCache
 from cbsigned.codec import decode_process, decode_signature, encode
-from cbsigned.errors import AlertError
+from cbsigned.errors import AlertError, ConfigError
+from cbsigned.formats import parse_alert
 from cbsigned.gaps import Cause, Gap
-from cbsigned.lineage import EndedBy, Lineage, Node, ProcessSource, lineages
-from cbsigned.process import Process
+from cbsigned.lineage import EndedBy, ForeignSource, Lineage, Node, ProcessSource, lineages
+from cbsigned.observables import parse_process_id, printable
+from cbsigned.process import Process, filled
 from cbsigned.settings import Settings
 from cbsigned.sighting import Sighting, locate
 from cbsigned.signing import BinarySource, JointSource, joint_statuses, signing_statuses
-from cbsigned.status import SigningStatus
+from cbsigned.status import SigningStatus, status_of_word
 from cbsigned.timing import Deadline, utc_now
 
 __all__ = [
@@ -48,7 +50,8 @@ class Verdict:
 
     Attributes:
         status: The signing status it rests on.
-        text: The conclusion in a few words: `signed`, `signed, not valid`, `unsigned`, `unknown`.
+        text: The conclusion in a few words: `signed`, `signed, not valid`, `unsigned`, `unknown`; where only
+            the alert itself says so, `claimed: ` stands before it.
         reason: One sentence.
         notes: What else an analyst must know: an unsigned ancestor, an alert that claims otherwise.
     """
@@ -156,6 +159,8 @@ def enrich(
         - cb-edr-api §5.1 (batched binary look-up), §7 option d (one request per generation)
     """
     settings = settings or Settings()
+    if settings.window < 1:
+        raise ConfigError(f"window is {settings.window}: expected a whole number, 1 or more.")
     pending = iter(alerts)
     while True:
         window = list(islice(pending, settings.window))
@@ -182,6 +187,9 @@ def statuses_of(
     return joint_statuses(sources.joint, names, deadline, miss_is_unsigned=unsigned, cache=cache, life=settings.life)
 
 
+_WALK_SHARE = 0.6
+"""Of the deadline, what lineage may take: is it signed is the first question, and it is asked last."""
+
 _Read = tuple[Mapping[str, Any], Optional[Alert], Optional[Gap]]
 
 
@@ -189,7 +197,7 @@ def _read(record: Union[Mapping[str, Any], Alert, AlertError]) -> _Read:
     if isinstance(record, Alert):
         return {}, record, None
     if isinstance(record, AlertError):
-        return {}, None, Gap("alert", record.cause, str(record))
+        return record.record, None, Gap("alert", record.cause, str(record))
     kept = record if isinstance(record, Mapping) else {"value": record}
     try:
         return kept, parse_alert(record), None
@@ -203,6 +211,7 @@ class _Window:
     def __init__(self, read: list[_Read], sources: Sources, settings: Settings) -> None:
         self.read, self.sources, self.settings = read, sources, settings
         self.deadline = Deadline(settings.deadline_s)
+        self.walk_deadline = Deadline(settings.deadline_s * _WALK_SHARE)
         self.guids: dict[int, str] = {}  # both by id of the observable set: hashing whole sets is slow
         self.unlocated: dict[int, Gap] = {}
         self.chains: dict[str, Lineage] = {}
@@ -215,7 +224,9 @@ class _Window:
         now = utc_now()
         for record, alert, problem in self.read:
             subjects = tuple(self._subject(s) for s in alert.sets) if alert is not None else ()
-            gaps = tuple(dict.fromkeys(([problem] if problem else []) + [g for s in subjects for g in s.gaps]))
+            passed = [Gap("alert", Cause.CUT, text) for text in alert.problems] if alert is not None else []
+            found = [*([problem] if problem else []), *passed, *(g for s in subjects for g in s.gaps)]
+            gaps = tuple(dict.fromkeys(found))
             yield Enrichment(record, alert, subjects, not any(g.cause.failed for g in gaps), gaps, now)
 
     def _find_processes(self, sets: list[ObservableSet], seen_at: Mapping[int, Optional[datetime]]) -> None:
@@ -225,13 +236,18 @@ class _Window:
             return
         acting = [s for s in sets if s.role in (Role.PROCESS, Role.CHILD, Role.PARENT)]
         sightings = {}
+        foreign = _known(source, {s.foreign_id for s in acting if s.foreign_id is not None}, self.deadline)
         for s in acting:
             if s.process_guid is not None:
                 self.guids[id(s)] = s.process_guid
+            elif s.foreign_id in foreign:
+                self.guids[id(s)] = s.foreign_id or ""
             elif settings.lineage and s.host is not None and s.role is Role.PROCESS:
                 sightings[id(s)] = Sighting(s.host, s.pid, s.started_at, seen_at.get(id(s)), s.file_hash, s.name)
-        located = locate(source, sightings.values(), self.deadline) if sightings else {}
-        told = {s.process.guid: s.process for s in acting if s.process is not None}
+        located = locate(source, sightings.values(), self.walk_deadline) if sightings else {}
+        told: dict[str, Process] = {}
+        for process in (s.process for s in acting if s.process is not None):
+            told[process.guid] = filled(told[process.guid], process) if process.guid in told else process
         for key, sighting in sightings.items():
             found = located[sighting]
             if isinstance(found, Gap):
@@ -243,7 +259,7 @@ class _Window:
         self.chains = lineages(
             source,
             wanted,
-            self.deadline,
+            self.walk_deadline,
             max_depth=settings.max_depth if settings.lineage else 0,
             relatives=settings.relatives if settings.lineage else 0,
             told=told,
@@ -268,7 +284,8 @@ class _Window:
         signature = self._signature(observables, chain.nodes[0] if chain is not None else None)
         hashes = {p.file_hash for p in chain.processes() if p.file_hash} if chain is not None else set()
         signatures = {h: self.signatures[h] for h in sorted(hashes)}
-        signatures[signature.hash] = signature
+        if signature.hash:
+            signatures[signature.hash] = signature
         shown = chain if self.settings.lineage else None
         gaps = self._gaps(observables, signature, shown)
         return Subject(
@@ -277,13 +294,14 @@ class _Window:
 
     def _signature(self, observables: ObservableSet, own: Optional[Node]) -> Signature:
         file_hash = observables.file_hash or (own.process.file_hash if own is not None else None)
-        signature = _nothing_to_ask(observables, own) if file_hash is None else self.signatures[file_hash]
-        if signature.status is SigningStatus.UNKNOWN and observables.claimed is not None:
+        unlocated = self.unlocated.get(id(observables))
+        signature = self.signatures[file_hash] if file_hash else _nothing_to_ask(observables, own, unlocated)
+        if signature.cause in _SILENT and observables.claimed is not None:
             return _claim(signature, observables) or signature
         return signature
 
     def _gaps(self, observables: ObservableSet, signature: Signature, chain: Optional[Lineage]) -> tuple[Gap, ...]:
-        label = observables.name or observables.process_guid or observables.role.value
+        label = printable(observables.name or observables.process_guid or observables.role.value, 80)[1:-1]
         gaps = [Gap(f"{observables.role.value} {label}", Cause.BAD_OBSERVABLE, text) for text in observables.problems]
         asked = self.signatures.get(observables.file_hash or "", signature)
         if asked.status is SigningStatus.UNKNOWN:
@@ -306,7 +324,17 @@ class _Window:
         return Gap(f"signing status of {process.name or process.guid}", signature.cause, signature.reason)
 
 
-def _nothing_to_ask(observables: ObservableSet, own: Optional[Node]) -> Signature:
+def _known(source: ProcessSource, ids: set[str], deadline: Deadline) -> frozenset[str]:
+    """Return which of other products' process ids the source has; one that cannot have any is not asked."""
+    askable = sorted(found for found in ids if parse_process_id(found) == found)
+    return source.known(askable, deadline) if askable and isinstance(source, ForeignSource) else frozenset()
+
+
+_SILENT = (Cause.NOT_FOUND, Cause.NO_OBSERVABLE, Cause.UNSEARCHABLE, Cause.JOINT_MISS)
+"""Where the source says nothing, an alert's own claim may stand; where it failed or is undecided, none may."""
+
+
+def _nothing_to_ask(observables: ObservableSet, own: Optional[Node], unlocated: Optional[Gap]) -> Signature:
     """Return *Unknown* for a subject without a hash, and why it has none."""
     if observables.problems:
         return unknown_signature("", Cause.BAD_OBSERVABLE, " ".join(observables.problems))
@@ -316,6 +344,8 @@ def _nothing_to_ask(observables: ObservableSet, own: Optional[Node]) -> Signatur
     if own is not None and own.gap is not None and own.gap.cause is not Cause.START_NOT_RECORDED:
         reason = f"The hash of its image is not known, because its process is not: {own.gap.reason}"
         return unknown_signature("", own.gap.cause, reason)
+    if unlocated is not None:
+        return unknown_signature("", unlocated.cause, f"The alert has no hash of this file. {unlocated.reason}")
     if own is not None:
         reason = (
             f"No record of process {own.process.guid} has the hash of its image, so its signature cannot be looked up."
@@ -335,7 +365,7 @@ def _claim(signature: Signature, observables: ObservableSet) -> Optional[Signatu
     if claim.status is SigningStatus.UNKNOWN or claim.evidence is None:
         return None
     evidence = replace(claim.evidence, certainty=Certainty.CLAIMED)
-    reason = f"{claim.reason} So says the alert; the source does not: {signature.reason}"
+    reason = f"The alert itself says {claim.status.value}; no record confirms it. {signature.reason}"
     return replace(claim, cause=Cause.CLAIM, reason=reason, evidence=evidence)
 
 
@@ -345,6 +375,11 @@ def _no_lineage(observables: ObservableSet, sources: Sources) -> str:
     if observables.host is None:
         return "The alert names neither a process guid nor a host, so the process cannot be found."
     return "The alert has no process guid of Carbon Black's, and not enough else to find the process."
+
+
+def _another_image(observables: ObservableSet, own: Process) -> bool:
+    pairs = ((observables.md5, own.md5), (observables.sha256, own.sha256))
+    return any(told is not None and known is not None and told != known for told, known in pairs)
 
 
 _TEXTS = {
@@ -359,15 +394,20 @@ def _verdict(
 ) -> Verdict:
     """Conclude; the status is the record's, the notes are what an analyst must not miss beside it."""
     notes = []
-    if observables.claimed is not None and signature.cause is not Cause.CLAIM:
-        word = observables.claimed.word
-        if word and word.lower() != signature.status.value.lower():
-            notes.append(f'The alert says "{word}", the record {signature.status.value}.')
+    claimed = status_of_word(observables.claimed.word) if observables.claimed is not None else None
+    if claimed is not None and signature.cause is not Cause.CLAIM and claimed is not signature.status:
+        record = "no record says so" if signature.status is SigningStatus.UNKNOWN else "the record says"
+        other = "" if signature.status is SigningStatus.UNKNOWN else f" {signature.status.value}"
+        notes.append(f"The alert says {claimed.value}, {record}{other}.")
+    if chain is not None and _another_image(observables, chain.nodes[0].process):
+        notes.append("The alert's hash is not that of the image which the source has for this process.")
     for node in chain.nodes[1:] if chain is not None else ():
-        above = signatures.get(node.process.file_hash or "")
+        above = signatures.get(node.process.file_hash) if node.process.file_hash else None
         if above is not None and above.status.signed is False:
             notes.append(f"Ancestor {node.process.name or node.process.guid} is {above.status.value}.")
     if chain is not None and chain.ended_by in (EndedBy.LOOP, EndedBy.REUSED_PID, EndedBy.SOURCE_FAILED):
         notes.append(chain.reason)
     text = _TEXTS.get(signature.status, "signed, not valid")
+    if signature.cause is Cause.CLAIM:
+        text = f"claimed: {text}"
     return Verdict(signature.status, text, signature.reason, tuple(dict.fromkeys(notes)))

@@ -20,7 +20,8 @@ could not be answered map to the error, and the others to their answers.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Optional
 
 from cbsigned.gaps import Cause, Gap
 
@@ -54,11 +55,15 @@ class AlertError(CbSignedError):
 
     Attributes:
         cause: `Cause.NO_OBSERVABLE` or `Cause.BAD_OBSERVABLE`.
+        record: What was there instead of an alert, as far as it could be read; given back in place of it.
     """
 
-    def __init__(self, message: str, cause: Cause = Cause.BAD_OBSERVABLE) -> None:
+    def __init__(
+        self, message: str, cause: Cause = Cause.BAD_OBSERVABLE, record: Optional[Mapping[str, Any]] = None
+    ) -> None:
         super().__init__(message)
         self.cause = cause
+        self.record = dict(record or {})
 
 
 class SourceError(CbSignedError):

@@ -54,6 +54,8 @@ class Cause(str, Enum):
     """No answer: connection failed, 5xx, or the circuit breaker is open."""
     UNREADABLE = "unreadable"
     """An answer that is not what the source sends: HTML, cut-off JSON, wrong shape."""
+    CUT = "cut"
+    """There are more than were asked for; ask for more to see them."""
     NOT_ASKED = "not asked"
     """The question was not put: the deadline was spent, or a limit was reached."""
 

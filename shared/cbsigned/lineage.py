@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
-from typing import Optional, Protocol, Union
+from typing import Optional, Protocol, Union, runtime_checkable
 
 from cbsigned.cache import TieredCache
 from cbsigned.errors import NotFound, ProcessNotFound, SourceError
@@ -20,6 +20,7 @@ from cbsigned.timing import Deadline, format_time
 
 __all__ = [
     "EndedBy",
+    "ForeignSource",
     "Lineage",
     "Node",
     "ProcessAnswers",
@@ -68,6 +69,14 @@ class ProcessSource(CandidateSource, Protocol):
         self, guids: Sequence[str], limit: int, deadline: Deadline
     ) -> Mapping[str, Union[Relatives, SourceError]]:
         """Return for every guid its children, at most `limit` of each, with the total and a gap where some are cut."""
+
+
+@runtime_checkable
+class ForeignSource(Protocol):
+    """A source that also has processes of other products, under ids of theirs; Carbon Black is none."""
+
+    def known(self, guids: Sequence[str], deadline: Deadline) -> frozenset[str]:
+        """Return which of these ids it has a process for; a failure is none."""
 
 
 class EndedBy(str, Enum):
@@ -284,16 +293,14 @@ def _node(
     if process.suppressed:
         return Node(process, depth, Gap(about, Cause.NOT_FOUND, "The sensor folded this process into its parent."))
     if not process.start_recorded:
-        reason = (
-            f"Start not recorded: {_label(process)} is known from other events only; it began before the recording."
-        )
+        reason = f"Start not recorded: {_label(process)} is known from other events only; none tells how it began."
         return Node(process, depth, Gap(about, Cause.START_NOT_RECORDED, reason))
     return Node(process, depth)
 
 
 def _end_without_parent(process: Process) -> tuple[EndedBy, str]:
     label = _label(process)
-    if process.pid in (0, 4) or (process.pid == 1 and process.os_type not in (None, "windows")):
+    if process.pid in ((0, 4) if process.os_type in (None, "windows") else (0, 1)):
         return EndedBy.ROOT, f"{label} is the system's first process."
     if process.parent_unknown:
         return EndedBy.UNKNOWN_PARENT, f"The sensor never knew the parent of {label}."
@@ -337,10 +344,10 @@ def _relatives(
         return Relatives((), 0, answer.gap(about))
     nodes = tuple(node for node in answer.nodes if node.guid != without)
     total = max(answer.total - (1 if without else 0), len(nodes))
-    gap = answer.gap if answer.gap and len(nodes) < total else None
+    gap = answer.gap if answer.gap and (len(nodes) < total or total == 0) else None
     if len(nodes) > limit or (total > len(nodes) and gap is None):
         nodes = nodes[:limit]
-        gap = Gap(about, Cause.NOT_ASKED, f"{len(nodes)} of {total} shown; ask for more to see the others.")
+        gap = Gap(about, Cause.CUT, f"{len(nodes)} of {total} shown; ask for more to see the others.")
     return Relatives(nodes, total, gap)
 
 
@@ -350,4 +357,4 @@ def _label(process: Process) -> str:
 
 
 def _not_found(guid: str, source: str) -> str:
-    return f"Process {guid} is unknown to {source}: it started before the recording, or has aged out."
+    return f"Process {guid} is unknown to {source}: it was not recorded there, or has aged out."

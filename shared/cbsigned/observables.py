@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Optional
@@ -11,14 +10,18 @@ from typing import NamedTuple, Optional
 from cbsigned.timing import from_filetime
 
 __all__ = [
+    "MADE",
     "GuidParts",
     "Hashes",
     "guid_parts",
+    "is_foreign",
     "is_unknown_parent",
     "parse_guid",
     "parse_md5",
     "parse_pid",
+    "parse_process_id",
     "parse_sha256",
+    "printable",
     "read_hashes",
     "short_host",
     "split_path",
@@ -26,11 +29,13 @@ __all__ = [
 
 _HEX = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 _GUID = re.compile(
-    r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:-(?:[0-9a-f]{12}|[0-9a-f]{8}))?",
+    r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:-[0-9a-f]{1,12})?",
     re.ASCII | re.IGNORECASE,
 )
+MADE = "log:"
+"""What an id begins with that the store made from host, pid and time; no product gave it."""
 _ABSENT = {"", "-", "none", "null", "(unknown)", "unknown", "n/a"}
-_ALGORITHM = re.compile(r"\s*([A-Za-z0-9_\-]+)\s*[=:]\s*(.*?)\s*", re.DOTALL)
+_NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_\-]{1,15})\s*[=:]\s*([^\s,;=:]*)")
 _LENGTHS = {32: "md5", 40: "sha1", 64: "sha256"}
 _MAX_TEXT = 4096
 
@@ -50,10 +55,10 @@ class Hashes:
 
 
 class GuidParts(NamedTuple):
-    """What a process guid tells by itself."""
+    """What a process guid tells by itself; None is *it does not*."""
 
-    sensor_id: int
-    pid: int
+    sensor_id: Optional[int]
+    pid: Optional[int]
     started_at: Optional[datetime]
 
 
@@ -80,17 +85,14 @@ def read_hashes(value: object) -> Hashes:
     """
     found: dict[str, str] = {}
     problems: list[str] = []
-    for part in _hash_texts(value):
-        match = _ALGORITHM.fullmatch(part)
-        named = match.group(1).lower().replace("-", "") if match else None
-        text = match.group(2) if match else part
+    for named, text in _hash_texts(value):
         if named is not None and named not in _LENGTHS.values():
             continue
-        if text.strip().lower() in _ABSENT or (text and not text.strip("0")):
+        if text.lower() in _ABSENT or not text.strip("0"):
             continue
         kind = _LENGTHS.get(len(text)) if _HEX.fullmatch(text) else None
         if kind is None or (named is not None and named != kind):
-            problems.append(f"{_clip(text)} is not {_article(named)}: {_why_not(text, named)}.")
+            problems.append(f"{printable(text, 40)} is not {_article(named)}: {_why_not(text, named)}.")
         else:
             found.setdefault(kind, text.lower())
     return Hashes(found.get("md5"), found.get("sha1"), found.get("sha256"), tuple(problems))
@@ -102,7 +104,7 @@ def parse_guid(value: object) -> Optional[str]:
     Sysmon's `{GUID}` in braces is a foreign id and gives None.
 
     References:
-        - cb-edr-api §2.4: suffix of 8 decimal digits (5.x) or 12 hex digits (6.x and later)
+        - cb-edr-api §2.4: suffix of 8 decimal digits (5.x) or 12 hex digits (6.x and later); §9: 6.1 cuts it short
     """
     if not isinstance(value, str) or len(value) > 64:
         return None
@@ -110,15 +112,49 @@ def parse_guid(value: object) -> Optional[str]:
     return match.group(1).lower() if match else None
 
 
+def parse_process_id(value: object) -> Optional[str]:
+    """Return any process id that we can look up, in one spelling, or None.
+
+    Carbon Black's guids come back as `parse_guid` returns them. Another product's GUID, in braces or with parts
+    that no Carbon Black guid has, comes back as `{…}`: it can be looked up in a store of that product's
+    telemetry, and Carbon Black is never asked for it.
+
+    References:
+        - Security-Datasets: `{AD4B5C3E-…}` in either case; EVTX-ATTACK-SAMPLES, read by `evtx`: without braces
+    """
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    text = value.strip().lower()
+    if text.startswith(MADE):
+        return text if _GUID.fullmatch(text[len(MADE) :]) and len(text) == len(MADE) + 36 else None
+    if len(text) == 38 and text[0] == "{" and text[-1] == "}":
+        return text if _GUID.fullmatch(text[1:-1]) and text.strip("{}0-") else None
+    guid = parse_guid(text)
+    if guid is None or guid == text[:36] != text:  # only Carbon Black's have a suffix
+        return guid
+    plausible = guid[9:11] == "00" and guid[19:21] == "01" and guid[21] >= "b"  # pid below 2²⁴, start 1990 to 2050
+    return guid if plausible or is_unknown_parent(guid) else f"{{{guid}}}"
+
+
+def is_foreign(guid: str) -> bool:
+    """Whether a process id, as `parse_process_id` returns it, is not Carbon Black's."""
+    return guid[:1] == "{" or guid.startswith(MADE)
+
+
 def guid_parts(guid: str) -> GuidParts:
     """Return sensor id, pid and start time, which a process guid encodes.
 
     Args:
-        guid: As `parse_guid` returns it.
+        guid: As `parse_process_id` returns it. What another product's GUID encodes is not documented: nothing is
+            taken from it.
 
     References:
         - cb-edr-api §2.4: 938 of 938 recorded process starts agree
     """
+    if guid[:1] == "{":
+        return GuidParts(None, None, None)
+    if guid.startswith(MADE):
+        return GuidParts(None, int(guid[len(MADE) :].replace("-", "")[8:16], 16), None)
     digits = guid.replace("-", "")
     return GuidParts(int(digits[:8], 16), int(digits[8:16], 16), from_filetime(int(digits[16:], 16)))
 
@@ -151,6 +187,12 @@ def short_host(name: str) -> str:
     return text if re.fullmatch(r"[\d.]+|.*:.*", text) else text.split(".", 1)[0]
 
 
+def printable(text: str, most: int) -> str:
+    """Return a text from outside in quotes, cut to `most` characters, fit for a message."""
+    clean = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
+    return f'"{clean[:most]}…"' if len(clean) > most else f'"{clean}"'
+
+
 def split_path(path: str) -> str:
     """Return the last part of a Windows or POSIX path."""
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
@@ -165,12 +207,17 @@ def _parse_hash(value: object, length: int) -> Optional[str]:
     return text.lower()
 
 
-def _hash_texts(value: object) -> Iterable[str]:
-    if isinstance(value, str):
-        return [part.strip() for part in re.split(r"[,;\s]+(?=[A-Za-z0-9])", value.strip()[:_MAX_TEXT]) if part.strip()]
-    if isinstance(value, (list, tuple)):
-        return [text for item in value[:64] for text in _hash_texts(item)]
-    return [] if value is None or isinstance(value, bool) else [str(value)[:_MAX_TEXT]]
+def _hash_texts(value: object) -> list[tuple[Optional[str], str]]:
+    """Return the (name of the algorithm or None, text) pairs of a value; lists are read one level deep."""
+    items = value[:64] if isinstance(value, (list, tuple)) else [value]
+    pairs: list[tuple[Optional[str], str]] = []
+    for item in items:
+        if item is None or isinstance(item, (bool, list, tuple, dict)):
+            continue
+        text = str(item)[:_MAX_TEXT]
+        pairs += [(m.group(1).lower().replace("-", ""), m.group(2)) for m in _NAMED.finditer(text)]
+        pairs += [(None, word) for word in re.split(r"[,;\s]+", _NAMED.sub(" ", text)) if word]
+    return pairs
 
 
 def _article(named: Optional[str]) -> str:
@@ -182,8 +229,3 @@ def _why_not(text: str, named: Optional[str]) -> str:
         return "it has characters other than 0-9 and a-f"
     wanted = next((str(length) for length, kind in _LENGTHS.items() if kind == named), "32, 40 or 64")
     return f"it has {len(text)} hex digits, expected {wanted}"
-
-
-def _clip(text: str) -> str:
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    return f'"{clean[:40]}…"' if len(clean) > 40 else f'"{clean}"'

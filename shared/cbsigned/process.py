@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Optional
 
@@ -18,7 +18,7 @@ from cbsigned.observables import (
 )
 from cbsigned.timing import parse_time
 
-__all__ = ["Process", "parent_of", "parse_process", "process_of_guid"]
+__all__ = ["Process", "filled", "parent_of", "parse_process", "process_of_guid"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Process:
         parent_unknown: The record says that the sensor never knew the parent.
         start_recorded: A start event or a process document of the source describes it; False where
             the process is known only because other events mention it.
+        from_guid: Pid and start are only what the guid encodes; nobody recorded this process.
         suppressed: The sensor folded it into its parent; the source has no document of its own.
     """
 
@@ -55,6 +56,7 @@ class Process:
     parent_unknown: bool = False
     start_recorded: bool = True
     suppressed: bool = False
+    from_guid: bool = False
 
     @property
     def file_hash(self) -> Optional[str]:
@@ -107,10 +109,23 @@ def parse_process(doc: Mapping[str, Any]) -> Optional[Process]:
     )
 
 
+def filled(known: Process, other: Process) -> Process:
+    """Return a process with what it lacks taken from another description of the same one."""
+    lacking = {f.name: getattr(other, f.name) for f in fields(Process) if getattr(known, f.name) is None}
+    return replace(known, **lacking)
+
+
 def process_of_guid(guid: str) -> Process:
     """Return what a process guid tells by itself: sensor, pid and start time."""
     parts = guid_parts(guid)
-    return Process(guid, pid=parts.pid, sensor_id=parts.sensor_id, started_at=parts.started_at, start_recorded=False)
+    return Process(
+        guid,
+        pid=parts.pid,
+        sensor_id=parts.sensor_id,
+        started_at=parts.started_at,
+        start_recorded=False,
+        from_guid=True,
+    )
 
 
 def parent_of(child: Process) -> Optional[Process]:
@@ -127,6 +142,7 @@ def parent_of(child: Process) -> Optional[Process]:
         os_type=child.os_type,
         started_at=parts.started_at,
         start_recorded=False,
+        from_guid=True,
     )
 
 

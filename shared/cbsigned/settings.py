@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
 from cbsigned.errors import ConfigError
+from cbsigned.observables import printable
 from cbsigned.signing import Life
 
 __all__ = ["EdrSettings", "Settings", "Spec", "parse_settings", "specs"]
@@ -63,6 +64,7 @@ class Settings:
     life: Life = field(default_factory=Life)
     cache_file: Optional[str] = None
     cache_max_bytes: int = 256 * 1024 * 1024
+    store: Optional[str] = None
     edr: Optional[EdrSettings] = None
 
 
@@ -95,6 +97,7 @@ _SPECS = (
     Spec("cbsigned", "relatives", "number", "0", "most children and siblings to show of each process", 0, 1000),
     Spec("cbsigned", "strategy", "choice", "binary", "how signing is asked", choices=("binary", "joint")),
     Spec("cbsigned", "joint_miss", "choice", "unknown", "how a joint miss reads", choices=("unknown", "unsigned")),
+    Spec("cbsigned", "store", "text", "", "the embedded store to ask; it goes before a server", example="~/lab.db"),
     Spec("cache", "file", "text", "", "answers shared between processes; empty for memory alone", example="~/cb.cache"),
     Spec("cache", "max_bytes", "bytes", "268435456", "size bound of the cache file", 1_048_576, 2**40),
     Spec("cache", "signed_s", "seconds", "604800", "life of an answer from a record", 0, 31_536_000),
@@ -121,11 +124,14 @@ def specs() -> tuple[Spec, ...]:
     return _SPECS
 
 
-def parse_settings(given: Mapping[str, Mapping[str, str]]) -> Settings:
+def parse_settings(
+    given: Mapping[str, Mapping[str, str]], places: Optional[Mapping[tuple[str, str], str]] = None
+) -> Settings:
     """Return the settings that texts describe.
 
     Args:
         given: Section → name → text. What is missing takes its default; `edr` without a url means no server.
+        places: (section, name) → where the user wrote it, a variable or an option, for messages; else the section.
 
     Raises:
         ConfigError: A section, name or value that cannot be used; the text says what is expected.
@@ -137,7 +143,7 @@ def parse_settings(given: Mapping[str, Mapping[str, str]]) -> Settings:
             if spec is None:
                 raise ConfigError(f"[{section}] {name} is not a setting. {_nearest(section)}")
             if text.strip():
-                values[section][name] = _parse(spec, text.strip())
+                values[section][name] = _parse(spec, text.strip(), (places or {}).get((section, name)))
     cache = values["cache"]
     life = Life(**{name: cache.pop(name) for name in list(cache) if name in _LIFE})
     edr = _edr(values["edr"])
@@ -158,9 +164,10 @@ def _edr(values: dict[str, Any]) -> Optional[EdrSettings]:
     return EdrSettings(**{name: value for name, value in values.items() if name in known})
 
 
-def _parse(spec: Spec, text: str) -> Union[str, float, int, bool]:
-    where = f"{spec.name} is {_shown(spec, text)} in [{spec.section}]"
-    default = f" Remove the line for the default, {spec.default}." if spec.default else ""
+def _parse(spec: Spec, text: str, place: Optional[str]) -> Union[str, float, int, bool]:
+    where = f"{spec.name} is {_shown(spec, text)} in {place or f'[{spec.section}]'}"
+    way = "Leave it out" if place else "Remove the line"
+    default = f" {way} for the default, {spec.default}." if spec.default else ""
     if spec.kind == "switch":
         if text.lower() not in _SWITCH:
             raise ConfigError(f"{where}: expected yes or no.{default}")
@@ -184,7 +191,7 @@ def _number(spec: Spec, text: str, where: str, default: str) -> Union[int, float
     unit = {"seconds": "a number of seconds", "bytes": "a number of bytes"}.get(spec.kind, "a whole number")
     pattern = r"\d{1,15}(\.\d{1,6})?" if spec.kind == "seconds" else r"\d{1,15}"
     if not re.fullmatch(pattern, text, re.ASCII) or not spec.low <= float(text) <= spec.high:
-        raise ConfigError(f"{where}: expected {unit}, {spec.low:g} to {spec.high:.15g}.{default}")
+        raise ConfigError(f"{where}: expected {unit}, {spec.low:.15g} to {spec.high:.15g}.{default}")
     return float(text) if spec.kind == "seconds" else int(text)
 
 
@@ -204,8 +211,7 @@ def _url(spec: Spec, text: str, where: str) -> str:
 def _shown(spec: Spec, text: str) -> str:
     if spec.kind == "secret":
         return "set"
-    clean = re.sub(r"//[^/@]*@", "//…@", "".join(c if c.isprintable() else "?" for c in text))
-    return f'"{clean[:80]}"'
+    return printable(f"…@{text.rsplit('@', 1)[1]}" if spec.kind == "url" and "@" in text else text, 80)
 
 
 def _nearest(section: str) -> str:

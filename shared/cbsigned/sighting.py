@@ -53,7 +53,7 @@ def locate(
     """Return the process that each sighting means, or why it cannot be told.
 
     With a pid, the latest process of that pid that had started by then is meant, since pids are reused. Without
-    one, the hash (or name) must leave exactly one.
+    one, the hash must leave exactly one. A process of another name or hash is never meant.
 
     Args:
         source: Where processes are searched.
@@ -109,6 +109,8 @@ def _fits(sighting: Sighting, process: Process) -> bool:
     if process.host is not None and short_host(process.host) != short_host(sighting.host):
         return False
     if sighting.pid is not None and process.pid != sighting.pid:
+        return False
+    if sighting.name and process.name and process.name.lower() != sighting.name.lower():
         return False
     if sighting.file_hash is not None:
         own = process.md5 if len(sighting.file_hash) == 32 else process.sha256

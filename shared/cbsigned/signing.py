@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,8 +111,7 @@ def signing_statuses(
                 fresh[file_hash] = unknown_signature(
                     file_hash,
                     Cause.NOT_FOUND,
-                    f"{source.name} has no binary record of {file_hash}, so nothing there says whether it is signed. "
-                    "Signing status is Unknown, not Unsigned.",
+                    f"No binary record of {file_hash} in {source.name}: Unknown, not Unsigned.",
                 )
         _keep(cache, keys, fresh, life)
         found.update(fresh)
@@ -142,7 +142,7 @@ def joint_statuses(
     """
     life = life or Life()
     reading = "2017" if miss_is_unsigned else "joint"
-    keys = {md5: f"{reading}|{source.name}|{md5}|{'|'.join(sorted(names[md5]))}" for md5 in names}
+    keys = {md5: f"{reading}|{source.name}|{md5}|{json.dumps(sorted(names[md5]))}" for md5 in names}
     found = _cached(cache, keys)
     missing = [md5 for md5 in names if md5 not in found]
     pairs = [(md5, name) for md5 in missing for name in sorted(names[md5]) if len(md5) == 32]

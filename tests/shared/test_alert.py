@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from cbsigned.alert import Role, parse_alert
+from cbsigned.alert import Role
 from cbsigned.errors import AlertError
+from cbsigned.formats import parse_alert
 from cbsigned.gaps import Cause
 
 GUID = "00000007-0000-0d24-01d7-35e9bb340680"
@@ -174,3 +175,94 @@ def test_a_deeply_nested_raw_is_no_crash() -> None:
 
     with pytest.raises(AlertError):
         parse_alert({"_raw": raw})
+
+
+def test_a_named_imphash_with_spaces_is_no_md5() -> None:
+    found = parse_alert({"hashes": f"SHA256: {'b' * 64}, IMPHASH : {'a' * 32}", "host": "WS"}).sets[0]
+
+    assert (found.md5, found.sha256) == (None, "b" * 64)
+
+
+@pytest.mark.parametrize("field", ["NewProcessId", "New_Process_Id"])
+def test_windows_4688_means_the_new_process_and_not_its_creator(field: str) -> None:
+    found = parse_alert(
+        {field: "0x3eb", "ProcessId": "0x3ea", "Computer": "WS01", "NewProcessName": "C:\\a\\b.exe"}
+    ).sets[0]
+
+    assert (found.pid, found.name) == (0x3EB, "b.exe")
+
+
+def test_the_hash_of_another_file_is_not_the_processes() -> None:
+    row = {"process_guid": GUID, "process_name": "evil.exe", "file_hash": MD5, "file_path": "c:\\good.dll"}
+
+    acting, file = parse_alert(row).sets
+
+    assert (acting.role, acting.process_guid, acting.file_hash) == (Role.PROCESS, GUID, None)
+    assert (file.role, file.md5, file.name) == (Role.TARGET_FILE, MD5, "good.dll")
+
+
+def test_hashes_of_two_files_are_never_put_together() -> None:
+    acting, file = parse_alert({"process_md5": MD5, "file_hash": "b" * 64, "host": "WS"}).sets
+
+    assert (acting.md5, acting.sha256, file.md5, file.sha256) == (MD5, None, None, "b" * 64)
+
+
+def test_the_alerts_own_id_is_not_taken_for_the_process() -> None:
+    row = {"unique_id": GUID, "process_guid": "{5cd2ac41-0000-0000-0000-000000000000}", "dest": "WS01"}
+
+    found = parse_alert(row).sets[0]
+
+    assert found.process_guid is None
+    assert found.foreign_id == "{5cd2ac41-0000-0000-0000-000000000000}"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"alert_type": "notable", "process_hash": f"MD5={MD5}", "dest": "WS01"},
+        {"watchlist_id": "7", "process_md5": MD5},
+        {"_raw": '{"EventID": 1}', "process_hash": f"MD5={MD5}", "dest": "WS01"},
+        {"preview": False, "result": {"process_hash": MD5}},
+        {"alert": {"md5": MD5}, "enrichment": {"schema": "x"}},
+        {"alert_type": "watchlist.hit.query.binary", "md5": MD5.upper()},
+        {"type": "feed.ingress.hit.process", "ioc_type": "md5", "ioc_value": MD5},
+    ],
+    ids=["notable", "watchlist row", "raw beside columns", "search export", "our own output", "alert", "feed"],
+)
+def test_a_hash_is_found_wherever_a_platform_puts_it(record: object) -> None:
+    assert MD5 in [s.md5 for s in parse_alert(record).sets]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"type": "watchlist.hit.process", "docs": [{}], "process_guid": GUID},
+        {"type": "watchlist.hit.process", "docs": [{"id": GUID, "hostname": "WS"}]},
+        {"alert_type": "watchlist.hit.query.process", "process_unique_id": f"{GUID}-178ef7"},
+        {"type": "feed.query.hit.process", "process_id": GUID, "ioc_type": "sha256", "ioc_value": "b" * 64},
+    ],
+    ids=["empty document", "bare document", "cut segment", "feed"],
+)
+def test_a_guid_is_found_wherever_the_edr_puts_it(record: object) -> None:
+    assert parse_alert(record).sets[0].process_guid == GUID
+
+
+def test_documents_that_are_not_read_are_told() -> None:
+    docs = [{"id": GUID, "process_md5": MD5}] * 1500
+
+    alert = parse_alert({"type": "watchlist.hit.process", "docs": docs})
+
+    assert (len(alert.sets), alert.problems) == (1000, ("500 of 1500 documents of this hit were not read.",))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"md5": [[[[MD5]]]], "host": "WS", "pid": 1},
+        {"md5": MD5, "digsig_result": "Signed", "host_count": "9" * 5000},
+        {"md5": MD5, "x": "\ud800", "start": 10**400},
+    ],
+    ids=["nested", "huge number", "half a character"],
+)
+def test_odd_values_end_nothing(record: object) -> None:
+    assert parse_alert(record).sets

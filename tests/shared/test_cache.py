@@ -35,7 +35,7 @@ def test_an_answer_lives_as_long_as_it_was_given(tmp_path: Path) -> None:
 
     clock.now += 50
 
-    assert cache.get_many(["signed", "unknown"]) == {"signed": "1"}
+    assert cache.get_many(["signed", "unknown"]) == {"signed": ("1", 50.0)}
     cache.close()
 
 
@@ -43,7 +43,7 @@ def test_processes_share_one_file(tmp_path: Path) -> None:
     first, second = FileCache(tmp_path / "c"), FileCache(tmp_path / "c")
     first.put_many({"a": ("1", 60.0)})
 
-    assert second.get_many(["a"]) == {"a": "1"}
+    assert second.get_many(["a"])["a"][0] == "1"
     first.close()
     second.close()
 
@@ -63,7 +63,7 @@ def test_a_corrupt_file_is_set_aside_and_rebuilt(tmp_path: Path, caplog: pytest.
 
     cache.put_many({"a": ("1", 60.0)})
 
-    assert cache.get_many(["a"]) == {"a": "1"}
+    assert cache.get_many(["a"])["a"][0] == "1"
     assert [p.name for p in tmp_path.glob("c.corrupt-*")]
     assert "made anew" in caplog.text
     cache.close()
@@ -81,7 +81,7 @@ def test_a_file_that_turns_corrupt_while_open_is_rebuilt(tmp_path: Path) -> None
     cache.put_many({"a": ("1", 60.0)})
     cache.put_many({"a": ("1", 60.0)})
 
-    assert cache.get_many(["a"]) == {"a": "1"}
+    assert cache.get_many(["a"])["a"][0] == "1"
     cache.close()
 
 
@@ -180,12 +180,41 @@ def test_the_least_recently_used_leaves_memory_first() -> None:
     assert memory.get_many(["a", "b", "c"]) == {"a": "1", "c": "3"}
 
 
-def test_a_text_of_another_version_is_a_miss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ['{"status": "Strange"}', "null", "[]", '{"status":"Signed","evidence":"z"}', "{"])
+def test_a_text_of_another_version_is_a_miss(tmp_path: Path, text: str) -> None:
     durable = FileCache(tmp_path / "c")
-    durable.put_many({"k": ('{"status": "Strange"}', 60.0)})
+    durable.put_many({"k": (text, 60.0)})
 
     assert TieredCache(encode, decode_signature, durable).get_many(["k"]) == {}
     durable.close()
+
+
+def test_an_answer_lifted_into_memory_lives_no_longer_than_in_the_file(tmp_path: Path) -> None:
+    """An Unknown of ten minutes was still given after fifteen."""
+    clock = Clock()
+    durable = FileCache(tmp_path / "c", clock=clock)
+    durable.put_many({"k": ('"v"', 600.0)})
+    memory: MemoryCache[str] = MemoryCache(clock=clock)
+    tiers: TieredCache[str] = TieredCache(str, str, durable, memory)
+
+    clock.now += 599
+    assert tiers.get_many(["k"]) == {"k": '"v"'}
+    clock.now += 2
+
+    assert tiers.get_many(["k"]) == {}
+    durable.close()
+
+
+def test_a_value_that_cannot_be_kept_costs_no_file(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path / "c")
+    cache.put_many({"a": ("1", 60.0)})
+
+    cache.put_many({"b": (None, 60.0)})  # type: ignore[dict-item]
+    cache.put_many({"half \ud800 character": ("1", 60.0)})
+
+    assert cache.get_many(["a"])["a"][0] == "1"
+    assert not list(tmp_path.glob("*.corrupt-*"))
+    cache.close()
 
 
 def test_signatures_and_processes_survive_the_cache() -> None:

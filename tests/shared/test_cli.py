@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -205,12 +206,14 @@ def test_config_check_of_a_store_says_ready(store: str) -> None:
     assert (done.returncode, "ready" in done.stderr) == (0, True)
 
 
-@pytest.mark.parametrize("command", [[], ["enrich"], ["signed"], ["lineage"], ["store"], ["config"]], ids=str)
+@pytest.mark.parametrize(
+    "command", [[], ["enrich"], ["signed"], ["lineage"], ["store", "ingest"], ["config"], ["samples"]], ids=str
+)
 def test_help_has_examples(command: list[str]) -> None:
     done = run(*command, "--help")
 
     assert done.returncode == 0
-    assert "exit codes" in done.stdout if not command else "cbsigned" in done.stdout
+    assert ("exit codes" if not command else "examples:") in done.stdout
 
 
 def test_a_reader_that_stops_early_is_no_error(store: str) -> None:
@@ -315,3 +318,104 @@ def test_a_window_of_one_answers_each_alert_as_it_comes(store: str) -> None:
         child.stdin.close()
 
     assert child.returncode == 0
+
+
+def test_a_store_that_is_named_goes_before_a_server(store: str) -> None:
+    environ = {"CBSIGNED_EDR_URL": "https://127.0.0.1:9", "CBSIGNED_EDR_TOKEN": "0" * 39 + "1", "CBSIGNED_STORE": store}
+
+    done = run("signed", PROCMON64, **environ)
+    checked = run("config", "check", "--output", "csv", **environ)
+
+    assert lines(done)[0]["status"] == "Signed"
+    assert f"cbsigned,store,{store}" in checked.stdout
+    assert "environment, CBSIGNED_STORE" in checked.stdout
+
+
+def test_signed_answers_every_line_of_its_input(store: str) -> None:
+    sha1, upper = "a" * 40, PROCMON64.upper()
+
+    done = run("signed", "--store", store, PROCMON64, upper, PROCMON64, sha1, "0" * 32)
+
+    assert [(row["asked"], row["status"]) for row in lines(done)[:3]] == [
+        (PROCMON64, "Signed"), (upper, "Signed"), (PROCMON64, "Signed"),
+    ]  # fmt: skip
+    assert [row["cause"] for row in lines(done)[3:]] == ["unsearchable", "bad observable"]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "alerts"),
+    [
+        (
+            "latin.csv",
+            b"md5,user\n" + PROCMON64.encode() + b",J\xfcrgen\n",
+            [{"md5": PROCMON64, "user": "J\u00fcrgen"}],
+        ),
+        ("more.csv", f"md5,a\n{PROCMON64},1,2\n".encode(), [{"md5": PROCMON64, "a": "1", "_more": ["2"]}]),
+        ("empty.csv", f"md5,a\n{PROCMON64},\n".encode(), [{"md5": PROCMON64, "a": ""}]),
+        ("semicolon.csv", f"md5;a\n{PROCMON64};1\n".encode(), [{"md5": PROCMON64, "a": "1"}]),
+        ("utf16.csv", f"md5,a\n{PROCMON64},1\n".encode("utf-16"), [{"md5": PROCMON64, "a": "1"}]),
+        ("results.json", json.dumps({"results": [{"md5": PROCMON64}]}).encode(), [{"md5": PROCMON64}]),
+        (
+            "half.jsonl",
+            b'{"md5": "' + PROCMON64.encode() + b'", "x": "\\ud800"}\n',
+            [{"md5": PROCMON64, "x": "\ud800"}],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_exports_of_all_kinds_come_out_as_they_went_in(
+    store: str, tmp_path: Path, name: str, content: bytes, alerts: list[dict[str, Any]]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    done = run("enrich", "--store", store, str(tmp_path / name))
+
+    assert [row["alert"] for row in lines(done)] == alerts
+    assert lines(done)[0]["enrichment"]["status"] == "Signed"
+
+
+@pytest.mark.parametrize("damage", ["cut", "broken"])
+def test_a_damaged_gz_gives_what_came_before_and_says_so(store: str, tmp_path: Path, damage: str) -> None:
+    whole = gzip.compress(b"".join(json.dumps({"md5": PROCMON64, "n": n}).encode() + b"\n" for n in range(50_000)))
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2] + (b"" if damage == "cut" else b"\x00" * 99))
+
+    done = run("enrich", "--store", store, str(path))
+
+    assert len(lines(done)) > 100
+    assert "cut off or damaged" in done.stderr or "cannot be read" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_report_never_writes_over_its_input_or_the_store(store: str, tmp_path: Path) -> None:
+    alerts = tmp_path / "a.jsonl"
+    alerts.write_text(json.dumps({"md5": PROCMON64}) + "\n")
+
+    done = [run("enrich", "--store", store, str(alerts), "--report", name) for name in (str(alerts), store)]
+
+    assert [d.returncode for d in done] == [2, 2]
+    assert PROCMON64 in alerts.read_text()
+    assert run("signed", "--store", store, PROCMON64).returncode == 0
+
+
+def test_a_report_on_a_full_disk_leaves_the_old_one(store: str, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    page.write_text("the old one")
+    limited = (
+        f"ulimit -f 8; exec {PROGRAM} enrich --store {store} --report {page} {sample_path('alerts.jsonl')} >/dev/null"
+    )
+
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode != 0
+    assert page.read_text() == "the old one"
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_a_lineage_by_a_link_of_the_console(store: str) -> None:
+    guid = "00000009-0000-082c-01d1-7f392625197c"
+
+    done = run("lineage", "--store", store, f"https://cbserver/#analyze/{guid}/1")
+
+    assert lines(done)[0]["nodes"][0]["guid"] == guid

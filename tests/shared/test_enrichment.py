@@ -8,12 +8,13 @@ import pytest
 
 from cbsigned.binary import BinaryRecord, Certainty, RecordKind
 from cbsigned.enrichment import Caches, Enrichment, Sources, enrich
-from cbsigned.errors import AlertError, SourceAuthError, SourceQueryError
+from cbsigned.errors import AlertError, ConfigError, SourceAuthError, SourceQueryError
 from cbsigned.gaps import Cause
 from cbsigned.lineage import EndedBy
 from cbsigned.process import Process, parse_process
 from cbsigned.settings import Settings
 from cbsigned.status import SigningStatus
+from cbsigned.timing import Deadline
 from recording import Recording, document, guid_of, md5_of
 
 
@@ -127,7 +128,113 @@ def test_the_alerts_own_word_answers_only_where_the_source_knows_nothing() -> No
     assert unknown.signature.evidence.certainty is Certainty.CLAIMED
     assert unknown.gaps[0].cause is Cause.NOT_FOUND
     assert known.signature.status is SigningStatus.UNSIGNED
-    assert 'The alert says "Signed", the record Unsigned.' in known.verdict.notes
+    assert unknown.verdict.text == "claimed: signed"
+    assert "The alert says Signed, the record says Unsigned." in known.verdict.notes
+
+
+@pytest.mark.parametrize(
+    ("records", "failure", "cause"),
+    [
+        ([document("Signed"), BinaryRecord(RecordKind.ALERT, word="Unsigned")], None, Cause.CONTRADICTION),
+        ([document("Signed", code=0x80092010)], None, Cause.UNKNOWN_WORD),
+        ([document("(unknown)")], None, Cause.NOT_EVALUATED),
+        ([], SourceAuthError("refused (401)"), Cause.REFUSED),
+    ],
+    ids=["contradiction", "strange code", "not evaluated", "refused"],
+)
+def test_an_alert_never_answers_for_a_source_that_is_undecided_or_failed(
+    records: Any, failure: Any, cause: Cause
+) -> None:
+    recording = Recording({md5_of(1): records})
+    recording.failure = failure
+
+    found = one({"alert_type": "watchlist.hit.query.binary", "digsig_result": "Signed", "md5": md5_of(1)}, recording)
+
+    subject = found.subjects[0]
+    assert (subject.signature.status, subject.signature.cause) == (SigningStatus.UNKNOWN, cause)
+    assert subject.verdict.notes == ("The alert says Signed, no record says so.",)
+
+
+def test_a_claim_without_a_hash_is_not_taken_for_the_ancestors_status() -> None:
+    own, above = replace(process(5, 4), md5=None), replace(process(4), md5=None)
+
+    found = one({"process_guid": own.guid, "digsig_result": "Unsigned"}, Recording(processes=[own, above]))
+
+    assert not any("Ancestor" in note for note in found.subjects[0].verdict.notes)
+
+
+def test_another_image_than_the_sources_is_noted() -> None:
+    found = one({"process_guid": guid_of(5), "process_md5": md5_of(1)}).subjects[0]
+
+    assert any("not that of the image" in note for note in found.verdict.notes)
+
+
+def test_a_process_of_another_name_is_never_meant() -> None:
+    wanted = process(2, 1)
+    moment = wanted.started_at.isoformat() if wanted.started_at else ""
+    row = {"dest": "WS01", "process_id": str(wanted.pid), "start_time": moment, "process_name": "powershell.exe"}
+
+    assert one(row).subjects[0].gaps[-1].cause is Cause.NOT_FOUND
+
+
+def test_what_one_alert_tells_does_not_depend_on_the_order_of_the_others() -> None:
+    full = {
+        "unique_id": f"{guid_of(7)}-00000001",
+        "process_name": "x.exe",
+        "parent_unique_id": guid_of(6),
+        "parent_name": "par.exe",
+    }
+    hit = {"type": "watchlist.hit.process", "docs": [full]}
+    flat = {"alert_type": "watchlist.hit.query.process", "process_id": guid_of(7), "process_name": "x.exe"}
+    empty = Recording()
+
+    for order in ([hit, flat], [flat, hit]):
+        for found in enrich(order, Sources(empty, empty)):
+            lineage = found.subjects[0].lineage
+            assert lineage is not None
+            assert [n.process.name for n in lineage.nodes] == ["x.exe", "par.exe"]
+
+
+def test_a_refused_search_for_the_process_is_the_reason_where_there_is_no_hash() -> None:
+    recording = source()
+    recording.failure = SourceAuthError("refused (403)")
+
+    found = one({"dest": "WS01", "process_id": "77", "start_time": "2024-01-01T00:00:00Z"}, recording)
+
+    assert found.subjects[0].signature.cause is Cause.REFUSED
+
+
+def test_relatives_that_were_cut_on_demand_are_no_failure() -> None:
+    children = [process(20 + n, 5) for n in range(4)]
+    recording = Recording({}, [process(5), *children])
+
+    found = one({"process_guid": guid_of(5)}, recording, relatives=1)
+
+    assert found.complete
+    assert Cause.CUT in {gap.cause for gap in found.gaps}
+
+
+def test_a_window_of_nothing_is_refused() -> None:
+    recording = source()
+
+    with pytest.raises(ConfigError, match="window"):
+        list(enrich([{}], Sources(recording), Settings(window=0)))
+
+
+def test_lineage_leaves_time_for_the_signing_status() -> None:
+    class Slow(Recording):
+        def processes(self, guids: Any, deadline: Deadline) -> Any:
+            self.left = deadline.remaining()
+            return super().processes(guids, deadline)
+
+        def binaries(self, hashes: Any, deadline: Deadline) -> Any:
+            self.more = deadline.remaining()
+            return super().binaries(hashes, deadline)
+
+    slow = Slow({md5_of(5): [document()]}, [process(5)])
+    one({"process_guid": guid_of(5)}, slow, deadline_s=10.0)
+
+    assert slow.left <= 6.0 < slow.more
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,12 @@ def test_a_truncated_hash_is_a_problem_that_says_so() -> None:
     assert problems == ('"0C03FB91E17987EED93F60" is not a hash: it has 22 hex digits, expected 32, 40 or 64.',)
 
 
-@pytest.mark.parametrize("suffix", ["", "-00000012", "-0178ef7c49a8"], ids=["bare", "5.x", "6.x"])
+@pytest.mark.parametrize("suffix", ["", "-00000012", "-0178ef7c49a8", "-178ef7"], ids=["bare", "5.x", "6.x", "6.1"])
 def test_a_segment_suffix_is_split_off(suffix: str) -> None:
     assert parse_guid(GUID.upper() + suffix) == GUID
 
 
-@pytest.mark.parametrize("value", [None, f"{{{GUID}}}", GUID[:-1], GUID + "-1", f"{GUID} or process_id:*", 12])
+@pytest.mark.parametrize("value", [None, f"{{{GUID}}}", GUID[:-1], GUID + "-", f"{GUID} or process_id:*", 12])
 def test_foreign_and_malformed_ids_are_no_guid(value: object) -> None:
     assert parse_guid(value) is None
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from cbsigned.alert import parse_alert
 from cbsigned.binary import parse_binary
 from cbsigned.enrichment import Sources, enrich
 from cbsigned.errors import AlertError
+from cbsigned.formats import parse_alert
 from cbsigned.lineage import EndedBy
 from cbsigned.observables import guid_parts, parse_guid
 from cbsigned.process import parse_process

@@ -73,7 +73,7 @@ def test_the_environment_wins_over_the_file_and_every_origin_is_told(tmp_path: P
 
     assert found.settings.edr is not None
     assert (found.settings.edr.url, found.settings.edr.timeout_s) == ("https://env.example.test", 9.0)
-    assert (found.settings.max_depth, found.settings.window, found.store) == (5, 7, "a.db")
+    assert (found.settings.max_depth, found.settings.window, found.settings.store) == (5, 7, "a.db")
     shown = {f"{o.section}.{o.name}": (o.shown, o.origin) for o in found.origins}
     assert shown["edr.token"] == ("set, 40 characters", "environment, CBSIGNED_EDR_TOKEN")
     assert shown["edr.timeout_s"] == ("9", str(file))
@@ -103,3 +103,47 @@ def test_a_file_that_is_no_ini_is_refused_with_its_line(tmp_path: Path, text: st
 def test_a_named_file_must_exist() -> None:
     with pytest.raises(ConfigError, match="no configuration file"):
         load_configuration("/nowhere/c.ini", {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("CBSIGNED_EDR_PROXY", "http://me:hun/ter2@proxy:3128"),
+        ("CBSIGNED_EDR_PROXY", "ftp://me:hunter2@ter2@proxy"),
+        ("HTTPS_PROXY", "ftp://me:hunter2@proxy"),
+    ],
+)
+def test_a_proxys_password_is_in_no_message(variable: str, text: str) -> None:
+    environ = {"CBSIGNED_EDR_URL": "https://cb.example.test", "CBSIGNED_EDR_TOKEN": TOKEN, variable: text}
+
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(None, {**environ, "HOME": "/nowhere"})
+
+    assert "hun" not in str(caught.value)
+    assert variable in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "proxy"), [("", "http://proxy.example.test:3128"), (".example.test", None)], ids=["proxy", "excepted"]
+)
+def test_https_proxy_is_taken_without_a_scheme_and_no_proxy_is_honoured(no_proxy: str, proxy: object) -> None:
+    environ = {
+        "CBSIGNED_EDR_URL": "https://cb.example.test", "CBSIGNED_EDR_TOKEN": TOKEN, "HOME": "/nowhere",
+        "HTTPS_PROXY": "proxy.example.test:3128", "NO_PROXY": no_proxy,
+    }  # fmt: skip
+
+    found = load_configuration(None, environ)
+
+    assert found.settings.edr is not None
+    assert found.settings.edr.proxy == proxy
+
+
+def test_a_wrong_variable_is_named_and_not_a_file() -> None:
+    with pytest.raises(ConfigError, match=r"in CBSIGNED_DEADLINE_S: expected .* Leave it out for the default, 60"):
+        load_configuration(None, {"CBSIGNED_DEADLINE_S": "fast", "HOME": "/nowhere"})
+
+
+def test_a_misspelt_variable_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    load_configuration(None, {"CBSIGNED_EDR_TIMEOUT": "5", "HOME": "/nowhere"})
+
+    assert "Did you mean CBSIGNED_EDR_TIMEOUT_S?" in caplog.text

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Optional
 
 from cbsigned.edr.answers import Answer
 from cbsigned.edr.search import BINARY, PROCESS, ServerVersion, parse_version, search
 from cbsigned.edr.transport import EdrClient
-from cbsigned.errors import SourceError
+from cbsigned.errors import SourceError, SourceUnavailable
 from cbsigned.timing import Deadline, utc_now
 
 __all__ = ["Finding", "check"]
@@ -39,16 +39,20 @@ def check(client: EdrClient, deadline: Deadline) -> tuple[Finding, ...]:
         client: Carries at most three requests.
         deadline: For all of them together.
     """
+    began = utc_now()
     try:
         info: Optional[Answer] = client.ask("/api/info", deadline)
         failure = ""
+    except SourceUnavailable as exc:  # nothing else would answer either
+        return (Finding("server", False, str(exc)),)
     except SourceError as exc:
         info, failure = None, str(exc)
+    ended = utc_now()
     version = parse_version(info.document.get("version")) if info else None
     server = _server(client, version, failure if info is None else "The answer names no version; is this an EDR?")
     binary = _search(client, "binary search", BINARY, deadline, "The default strategy reads signing statuses here.")
     process = _search(client, "process search", PROCESS, deadline, "Lineage and strategy=joint need it.")
-    return (server, binary, process, _sha256(version), _clock(info))
+    return (server, binary, process, _sha256(version), _clock(info, began, ended))
 
 
 def _server(client: EdrClient, version: Optional[ServerVersion], failure: str) -> Finding:
@@ -77,10 +81,11 @@ def _sha256(version: Optional[ServerVersion]) -> Finding:
     )
 
 
-def _clock(info: Optional[Answer]) -> Finding:
+def _clock(info: Optional[Answer], began: datetime, ended: datetime) -> Finding:
+    """Compare clocks; the server wrote its time somewhere between our question and its answer."""
     if info is None or info.served_at is None:
         return Finding("clock", None, "The server did not tell its time.")
-    skew = info.served_at - utc_now()
+    skew = info.served_at - min(max(info.served_at, began), ended)
     seconds = abs(round(skew.total_seconds()))
     if abs(skew) <= _SKEW:
         return Finding("clock", True, f"The server's clock and ours differ by {seconds} s.")

@@ -76,7 +76,7 @@ def children_of(found: Found, parents: Sequence[str], limit: int, source: str) -
         gap = None
         if len(nodes) < total:
             reason = f"{len(nodes)} of {total} children shown, the oldest; ask for more to see the others."
-            gap = Gap(f"children of {parent}", Cause.NOT_ASKED, reason)
+            gap = Gap(f"children of {parent}", Cause.CUT, reason)
         elif unreadable:
             gap = Gap(f"children of {parent}", Cause.UNREADABLE, str(_unreadable(source, unreadable)))
         answers[parent] = Relatives(nodes, total, gap)

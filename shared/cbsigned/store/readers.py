@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Optional, cast
 
 from cbsigned.errors import ConfigError
+from cbsigned.store.eventlog import EVTX_MAGIC, EventLogError, records_of
 from cbsigned.store.kinds import normal_kind
 from cbsigned.store.protobuf import events_in, is_protobuf
 from cbsigned.store.wire import WireError
@@ -29,6 +30,7 @@ __all__ = ["Item", "files_of", "read_items"]
 MAX_LINE = 16 * 1024 * 1024
 MAX_MEMBER = 1024 * 1024 * 1024
 MAX_WHOLE = 64 * 1024 * 1024
+MAX_EVTX = 256 * 1024 * 1024
 _PEEK = 64 * 1024
 _CLIP = 2000
 _BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
@@ -92,12 +94,14 @@ def _stream(stream: io.BufferedReader, name: str, member: str, hint: Optional[st
             if depth >= 3:
                 yield Item(member, 1, None, "compressed more than three times", hint=hint)
                 return
-            with _peekable(gzip.GzipFile(fileobj=stream, mode="rb")) as inner:
+            with _peekable(_Gunzip(stream)) as inner:
                 yield from _stream(inner, _without(name, ".gz"), member, hint, depth + 1)
         elif head[257:262] == b"ustar":
             yield from _tar(stream, member)
         elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _zip(stream, member)
+        elif head[: len(EVTX_MAGIC)] == EVTX_MAGIC:
+            yield from _evtx(stream, member, hint)
         elif is_protobuf(head):
             yield from _protobuf(stream, member, hint)
         else:
@@ -134,6 +138,26 @@ def _member(file: IO[bytes], name: str, size: int, outer: str) -> Iterator[Item]
     else:
         with _peekable(file) as stream:
             yield from _stream(stream, last, label, hint, 1)
+
+
+def _evtx(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+    """Read an event log, in place where it is a file; one inside an archive is held in memory."""
+    file: IO[bytes] = stream
+    if member or not stream.seekable():
+        data = stream.read(MAX_EVTX + 1)
+        if len(data) > MAX_EVTX:
+            yield Item(
+                member, 1, None, f"an event log larger than {MAX_EVTX:,} bytes in an archive: unpack it", "", hint
+            )
+            return
+        file = io.BytesIO(data)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    for number, record in enumerate(records_of(file, size), 1):
+        if isinstance(record, EventLogError):
+            yield Item(member, number, None, str(record), "", hint)
+        else:
+            yield Item(member, number, record, None, "", hint)
 
 
 def _protobuf(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
@@ -199,7 +223,7 @@ def _lines(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Itera
 def _csv(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
     """Read Splunk's export: the column `_raw` holds one JSON object. Raises csv's limit for the whole process."""
     csv.field_size_limit(MAX_LINE)
-    with io.TextIOWrapper(stream, encoding="utf-8", errors=_LATIN1, newline="") as text:
+    with io.TextIOWrapper(stream, encoding="utf-8", errors=LATIN1, newline="") as text:
         rows = csv.reader(text)
         header = next(rows, [])
         if "_raw" not in header:
@@ -241,7 +265,7 @@ def _decoded(data: bytes) -> Any:
 
 
 def _text_of(data: bytes) -> str:
-    return data.decode("utf-8", _LATIN1).strip()
+    return data.decode("utf-8", LATIN1).strip()
 
 
 def _latin1(error: UnicodeError) -> tuple[str, int]:
@@ -250,8 +274,30 @@ def _latin1(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
-_LATIN1 = "cbsigned-latin-1"
-codecs.register_error(_LATIN1, _latin1)
+LATIN1 = "cbsigned-latin-1"
+codecs.register_error(LATIN1, _latin1)
+
+
+class _Gunzip(io.RawIOBase):
+    """What a gzip file holds; bytes after its end that are no gzip are passed over, as `gzip -d` does."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._file = gzip.GzipFile(fileobj=stream, mode="rb")
+        self._any = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            part = self._file.read1(len(buffer))
+        except gzip.BadGzipFile as exc:
+            if self._any and str(exc).startswith("Not a gzipped file"):
+                return 0
+            raise
+        self._any = True
+        buffer[: len(part)] = part
+        return len(part)
 
 
 class _Chained(io.RawIOBase):
