@@ -47,13 +47,16 @@ class Grants:
         return None if token is None else self.rights.get(_digest(token))
 
 
-def grants_of_token(token: str) -> Grants:
+def grants_of_token(token: str, place: str = "--token") -> Grants:
     """Return a single token with every right.
+
+    Args:
+        place: Where it was given, for messages.
 
     Raises:
         ConfigError: It cannot be a token.
     """
-    return Grants({_digest(_checked(token, "--token")): frozenset(Right)})
+    return Grants({_digest(_checked(token, place)): frozenset(Right)})
 
 
 def grants_of_file(path: Path) -> Grants:

@@ -19,6 +19,7 @@ __all__ = ["Answer", "Refused", "json_answer", "page", "wire"]
 
 _JSON = "application/json; charset=utf-8"
 _HTML = "text/html"
+_STATUSES = {status.value for status in HTTPStatus}
 _WORDS = {
     401: "The server could not verify that you are authorized to access the URL requested. You either supplied the "
     "wrong credentials (e.g. a bad password), or your browser doesn't understand how to supply the credentials "
@@ -28,6 +29,7 @@ _WORDS = {
     404: "The requested URL was not found on the server. If you entered the URL manually please check your spelling "
     "and try again.",
     405: "The method is not allowed for the requested URL.",
+    429: "This user has exceeded an allotted request count. Try again later.",
     413: "The data value transmitted exceeds the capacity limit.",
 }
 
@@ -59,7 +61,7 @@ def page(status: int) -> Answer:
     """Return the small HTML page of an error (werkzeug's default), or the text of an unhandled exception."""
     if status == 500:
         return Answer(500, b"Unhandled exception. Check logs for details.", "text/plain; charset=utf-8")
-    phrase = HTTPStatus(status).phrase
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else "Error"
     words = _WORDS.get(status, "The server or a server behind it could not answer.")
     text = (
         '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 3.2 Final//EN">\n'

@@ -61,7 +61,7 @@ async def _answer(desk: Desk, endpoint: Endpoint, request: Request) -> Answer:
         return page(401)
     if endpoint.right is not None and endpoint.right not in rights:
         return page(403)
-    ask = Ask(request.path_params, await _parameters(request), rights)
+    ask = Ask(request.path_params, await _parameters(request), rights, request.scope.get("cbsigned.faults", ()))
     try:
         return await run_in_threadpool(endpoint.handler, desk, ask)
     except SourceTimeout:

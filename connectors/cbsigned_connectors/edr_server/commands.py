@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from cbsigned.cli import Context, ExitCode, common_options
 from cbsigned.errors import ConfigError
 from cbsigned_connectors.edr_server.access import Grants, grants_of_file, grants_of_token
 from cbsigned_connectors.edr_server.dialect import DEFAULT_VERSION, parse_dialect
+from cbsigned_connectors.edr_server.faults import Faults, faults_of_file
 
 __all__ = ["edr_server"]
 
 Subparsers = Any  # argparse names its type privately
 
 TOKEN_VARIABLE = "CBSIGNED_SERVER_TOKEN"  # noqa: S105 (the name of a variable)
+CONTROL_VARIABLE = "CBSIGNED_SERVER_CONTROL_TOKEN"
 
 _EXAMPLES = f"""
 examples:
@@ -54,6 +56,11 @@ def edr_server(subparsers: Subparsers) -> None:
         "--allow", action="append", default=[], choices=("leading-wildcards",),
         help="accept them although the version refuses them by default (6.2.3 and later)",
     )  # fmt: skip
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="fail on purpose: JSON or YAML rules, see the docs")
+    parser.add_argument(
+        "--control-token", metavar="TEXT",
+        help=f"change the faults while it runs, at /_faults (default: {CONTROL_VARIABLE}; off without one)",
+    )  # fmt: skip
     common_options(parser)
     parser.set_defaults(run=_run)
 
@@ -63,6 +70,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         from cbsigned_connectors.edr_server.app import application
         from cbsigned_connectors.edr_server.desk import Desk, Options
         from cbsigned_connectors.edr_server.serve import listen, run, tls_checked
+        from cbsigned_connectors.edr_server.unreliable import Unreliable
     except ImportError as exc:
         raise ConfigError(
             f"cbsigned edr-server needs {exc.name}, which is not installed: pip install 'cbsigned[server]'"
@@ -72,10 +80,12 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         store, _grants(args), parse_dialect(args.server_version), args.files, block_joins="joins" in args.block,
         block_leading_wildcards=_leading_wildcards(args),
     )  # fmt: skip
+    faults = faults_of_file(args.faults) if args.faults is not None else Faults()
+    control = _control_token(args)
     tls = tls_checked(args.tls_cert, args.tls_key)
     desk = Desk(options)
     try:
-        app = application(desk)
+        app = Unreliable(application(desk), faults, control) if faults.rules or control else application(desk)
         with listen(args.host, args.port) as sock:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
@@ -85,6 +95,8 @@ def _run(args: argparse.Namespace, context: Context) -> int:
             )
             if not tls:
                 context.say("Plain HTTP: the official client refuses it; give --tls-cert and --tls-key for https.")
+            if faults.rules or control:
+                context.say(f"Fault mode: {len(faults.rules)} rules{', changeable at /_faults' if control else ''}.")
             run(app, sock, args.tls_cert, args.tls_key)
     finally:
         desk.close()
@@ -106,7 +118,16 @@ def _grants(args: argparse.Namespace) -> Grants:
     return grants_of_token(token)
 
 
-def _leading_wildcards(args: argparse.Namespace) -> Any:
+def _control_token(args: argparse.Namespace) -> Optional[str]:
+    token: Optional[str] = args.control_token or os.environ.get(CONTROL_VARIABLE)
+    if token is not None:
+        grants_of_token(token, "--control-token")
+        if token == (args.token or os.environ.get(TOKEN_VARIABLE)):
+            raise ConfigError("The control token is the API token too. Choose another: clients must not change faults.")
+    return token
+
+
+def _leading_wildcards(args: argparse.Namespace) -> Optional[bool]:
     blocked, allowed = "leading-wildcards" in args.block, "leading-wildcards" in args.allow
     if blocked and allowed:
         raise ConfigError("leading-wildcards are both blocked and allowed: leave out one of --block and --allow.")

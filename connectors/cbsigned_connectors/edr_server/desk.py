@@ -16,6 +16,7 @@ from cbsigned.timing import Deadline
 from cbsigned_connectors.edr_server.access import Grants, Right
 from cbsigned_connectors.edr_server.answer import Answer
 from cbsigned_connectors.edr_server.dialect import Dialect
+from cbsigned_connectors.edr_server.faults import Fault
 from cbsigned_connectors.edr_server.parameters import Parameters
 
 __all__ = ["Ask", "Desk", "Endpoint", "Handler", "Options"]
@@ -117,11 +118,17 @@ class Ask:
     Attributes:
         path: The variable parts of its path.
         rights: What its token may do.
+        faults: Those of the fault mode that strike it.
     """
 
     path: Mapping[str, str]
     parameters: Parameters
     rights: frozenset[Right]
+    faults: tuple[Fault, ...] = ()
+
+    def struck(self, kind: str) -> Optional[Fault]:
+        """Return the fault of a kind that strikes this request, if one does."""
+        return next((fault for fault in self.faults if fault.fault == kind), None)
 
 
 Handler = Callable[[Desk, Ask], Answer]

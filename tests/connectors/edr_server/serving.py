@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import requests
 
@@ -14,7 +15,9 @@ from cbsigned_connectors.edr_server.access import Grants, grants_of_token
 from cbsigned_connectors.edr_server.app import application
 from cbsigned_connectors.edr_server.desk import Desk, Options
 from cbsigned_connectors.edr_server.dialect import parse_dialect
+from cbsigned_connectors.edr_server.faults import Faults
 from cbsigned_connectors.edr_server.serve import running
+from cbsigned_connectors.edr_server.unreliable import Unreliable
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
@@ -41,9 +44,11 @@ class Client:
 @contextlib.contextmanager
 def serving(
     store: Path, version: str = "7.3.0.200609.1533", *, grants: Optional[Grants] = None, cert: Optional[Path] = None,
-    key: Optional[Path] = None, **options: Any,
+    key: Optional[Path] = None, faults: Optional[Faults] = None, control_token: Optional[str] = None,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep, **options: Any,
 ) -> Iterator[Client]:  # fmt: skip
     desk = Desk(Options(store, grants or grants_of_token(TOKEN), parse_dialect(version), **options))
-    with contextlib.closing(desk), running(application(desk), cert, key) as url, requests.Session() as session:
+    app = Unreliable(application(desk), faults or Faults(), control_token, wait)
+    with contextlib.closing(desk), running(app, cert, key) as url, requests.Session() as session:
         session.trust_env = False
         yield Client(url, session, verify=str(cert) if cert else True)
