@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=22'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[html]'
 	touch $@
 

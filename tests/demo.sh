@@ -7,17 +7,21 @@ out=demo-out
 rm -rf "$out" && mkdir "$out"
 samples=$("$cbsigned" samples)
 
-echo "1. A store from the sample telemetry"
+echo "1. A store from the sample telemetry: $out/sample.db"
 "$cbsigned" store ingest --store "$out/sample.db" "$samples/telemetry" --output table
 
 echo
 echo "2. The sample alerts, enriched"
 "$cbsigned" enrich --store "$out/sample.db" "$samples/alerts.jsonl" --output table --report "$out/report.html" ||
-    test $? -eq 1  # 1: two sample alerts cannot be read, on purpose
+    test $? -eq 1  # 1: one sample alert is malformed, on purpose
 
 echo
-echo "3. One of them as a card: the driver that was loaded and deleted"
+echo "3. One of them as a card: a tool that drops a copy of itself and a driver. Everything down to it is signed."
 grep procmon64.exe "$samples/alerts.jsonl" | head -n 1 | "$cbsigned" enrich --store "$out/sample.db" --card --output table -
 
+echo "All of it as a page, with the lineages drawn: $out/report.html"
 echo
-echo "The same as a page, with every lineage drawn: $PWD/$out/report.html"
+echo "Try yourself:"
+echo "  $cbsigned signed --store $out/sample.db 3d485deffe2f74d0c15f1cb23086f936"
+echo "  $cbsigned store info --store $out/sample.db"
+echo "  $cbsigned --help"

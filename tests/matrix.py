@@ -53,6 +53,17 @@ def environment(version: str, python: str) -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"Python {version}: making {place.relative_to(PROJECT)} from {python}", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", str(place)], check=True)
+        upgrade = [
+            str(inside),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "pip>=22",
+        ]
+        subprocess.run(upgrade, check=True)
         install = [str(inside), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[dev]"]
         subprocess.run(install, cwd=PROJECT, check=True)
         stamp.write_text(wanted)

@@ -59,7 +59,9 @@ def rendered(text: str) -> str:
     with tempfile.TemporaryDirectory(prefix="cb") as folder:  # a short path: tables clip long ones
         store = Path(folder) / "sample.db"
         run(f"cbsigned store ingest --store {store} telemetry", store)
-        return _BLOCK.sub(lambda m: m.group(1) + run(m.group("command"), store) + m.group(4), text)
+        return _BLOCK.sub(
+            lambda m: f"{m.group(1)}$ {m.group('command')}\n{run(m.group('command'), store)}{m.group(4)}", text
+        )
 
 
 def unchanging(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Union, cast
 
 from cbsigned.errors import AlertError, ConfigError
+from cbsigned.gaps import Cause
 from cbsigned.store.readers import LATIN1, files_of, read_items
 
 __all__ = ["read_alerts"]
@@ -45,7 +46,8 @@ def _records(path: Path, file: IO[bytes]) -> Iterator[Union[Mapping[str, Any], A
             with gzip.GzipFile(fileobj=stream) as inner:
                 yield from _plain(Path(path.name.removesuffix(".gz")), path, _peekable(cast("IO[bytes]", inner)))
         except (EOFError, OSError, zlib.error):
-            yield AlertError(f"{path} is cut off or damaged; what follows is missing. Copy the file again.")
+            text = f"{path} is cut off or damaged; what follows is missing. Copy the file again."
+            yield AlertError(text, Cause.UNREADABLE)
     else:
         yield from _plain(path, path, stream)
 

@@ -221,7 +221,7 @@ class _Tally:
     def add(self, found: Enrichment) -> None:
         self.alerts += 1
         self.failed += not found.complete
-        unread = found.alert is None and found.gaps[0].cause is Cause.BAD_OBSERVABLE
+        unread = found.alert is None and found.gaps[0].cause is not Cause.NO_OBSERVABLE
         self.unread += unread
         self.empty += found.alert is None and not unread
         self.answered += any(not s.signature.cause.failed for s in found.subjects)

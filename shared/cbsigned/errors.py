@@ -54,7 +54,7 @@ class AlertError(CbSignedError):
     """The alert lacks what we need, or is malformed.
 
     Attributes:
-        cause: `Cause.NO_OBSERVABLE` or `Cause.BAD_OBSERVABLE`.
+        cause: `Cause.NO_OBSERVABLE`, `BAD_OBSERVABLE`, or `UNREADABLE` where alerts are missing.
         record: What was there instead of an alert, as far as it could be read; given back in place of it.
     """
 
