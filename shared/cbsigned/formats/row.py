@@ -8,7 +8,7 @@ from typing import Any, Optional
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import RecordKind, parse_binary
 from cbsigned.formats.values import first, first_time, hashes_of, text_of
-from cbsigned.observables import Hashes, parse_guid, parse_pid, split_path
+from cbsigned.observables import Hashes, is_foreign, parse_guid, parse_pid, parse_process_id, split_path
 
 __all__ = ["read"]
 
@@ -52,8 +52,10 @@ def _acting(row: Mapping[str, Any]) -> ObservableSet:
     given = [row.get(name) for name in _GUIDS]
     named = any(row.get(name) for name in _GUIDS[:3])
     texts = given if named else [*given, *(row.get(name) for name in _ALERT_GUIDS)]
-    guid = next((found for found in map(parse_guid, texts) if found), None)
-    foreign = next((v for v in given if guid is None and isinstance(v, str) and "-" in v), None)
+    found = [text for text in map(parse_process_id, texts) if text]
+    guid = next((text for text in found if not is_foreign(text)), None)
+    strange = (*filter(is_foreign, found), *(v for v in given if isinstance(v, str) and "-" in v))
+    foreign = next(iter(strange), None) if guid is None else None
     path, name = first(row, *_PATHS), first(row, *_NAMES)
     return ObservableSet(
         Role.PROCESS, md5=hashes.md5, sha1=hashes.sha1, sha256=hashes.sha256, process_guid=guid,

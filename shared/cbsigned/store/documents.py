@@ -26,6 +26,8 @@ from cbsigned.store.rows import (
     ProcessFact,
     Rank,
 )
+from cbsigned.store.sysmon import NAMES, take_sysmon
+from cbsigned.store.windows import is_windows, windows_event
 from cbsigned.timing import parse_time
 
 __all__ = ["UnknownKind", "expand", "translate"]
@@ -49,7 +51,7 @@ def expand(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         item, depth = waiting.pop()
         if not isinstance(item, Mapping):
             raise MalformedRecord("it holds something that is no JSON object")
-        kind = None if "type" in item else kind_of(item)
+        kind = None if "type" in item or is_windows(item) else kind_of(item)
         if kind not in (SEARCH, BUNDLE):
             found.append(item)
         elif depth >= _MAX_DEPTH:
@@ -94,6 +96,9 @@ def _say_image(record: Mapping[str, Any], batch: Batch) -> None:
 
 
 def _translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> None:
+    if is_windows(record):
+        _log_event(record, batch)
+        return
     kind = kind_of(record, hint if hint in HANDLERS or hint in _MESSAGES else None)
     if kind is None:
         raise UnknownKind("unrecognised document")
@@ -104,6 +109,15 @@ def _translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> 
         _MESSAGES[kind](record, kind, batch)
     else:
         raise UnknownKind(kind)
+
+
+def _log_event(record: Mapping[str, Any], batch: Batch) -> None:
+    """Take in a record of an event log: Sysmon's."""
+    event = windows_event(record)
+    if not event.sysmon:
+        raise UnknownKind(f"{event.channel} {event.number}")
+    if not take_sysmon(event, batch):
+        raise UnknownKind(f"sysmon.{NAMES.get(event.number, event.number)}")
 
 
 def _process_document(doc: Mapping[str, Any], batch: Batch) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from cbsigned.observables import guid_parts
 from cbsigned.store.events import milliseconds
+from cbsigned.store.ids import pack
 from cbsigned.store.rows import Origin, ProcessFact, Rank
 from cbsigned.store.strings import Binaries, Hosts, Paths, Strings, name_in
 
@@ -28,9 +29,10 @@ _CMDLINE, _ACCOUNT, _HOST, _OS, _EXTRA = (_AT[n] for n in ("cmdline_id", "accoun
 _DESCRIBED, _FLAGS, _RANKS = _AT["described"], _AT["flags"], _AT["ranks"]
 _SHIFT = {column: 3 * index for index, column in enumerate(range(_PARENT, _EXTRA + 1))}
 _REMEMBERED = 400_000
+_PID, _STARTED = _AT["pid"], _AT["started"]
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM process WHERE guid = ?"  # noqa: S608 (our own names)
 _INSERT = f"INSERT INTO process ({', '.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
-_UPDATE = f"UPDATE process SET {', '.join(f'{n} = ?' for n in _COLUMNS[5:])} WHERE id = ?"  # noqa: S608
+_UPDATE = f"UPDATE process SET {', '.join(f'{n} = ?' for n in _COLUMNS[3:])} WHERE id = ?"  # noqa: S608
 
 Mention = tuple[str, Optional[str], Origin]
 
@@ -110,6 +112,9 @@ class Processes:
         ):  # fmt: skip
             if value is not None:
                 self._put(row, column, rank, table.id(value))
+        for column, number in ((_PID, fact.pid), (_STARTED, fact.started)):
+            if number is not None:
+                row[column] = number if row[column] is None else min(row[column], number)
         if fact.reported is not None:
             row[_REPORTED] = fact.reported if row[_REPORTED] is None else min(row[_REPORTED], fact.reported)
         if fact.ended is not None:
@@ -125,7 +130,7 @@ class Processes:
             table.flush()
         rows = self._touched.values()
         self._db.executemany(_INSERT, [row for row in rows if row[0] in self._new])
-        self._db.executemany(_UPDATE, [(*row[5:], row[0]) for row in rows if row[0] not in self._new])
+        self._db.executemany(_UPDATE, [(*row[3:], row[0]) for row in rows if row[0] not in self._new])
         self._db.executemany(
             "INSERT OR IGNORE INTO sensor VALUES (?, ?, ?)",
             [
@@ -155,12 +160,12 @@ class Processes:
     def _load(self, guid: str) -> Optional[list[Any]]:
         if self._whole and guid not in self._ids:
             return None
-        found = self._db.execute(_SELECT, (bytes.fromhex(guid.replace("-", "")),)).fetchone()
+        found = self._db.execute(_SELECT, (pack(guid),)).fetchone()
         return None if found is None else list(found)
 
     def _make(self, guid: str) -> list[Any]:
         parts = guid_parts(guid)
-        row = [self._next, bytes.fromhex(guid.replace("-", "")), parts.sensor_id, parts.pid]
+        row = [self._next, pack(guid), parts.sensor_id, parts.pid]
         row += [milliseconds(parts.started_at), *[None] * (_DESCRIBED - 5), 0, 0, 0]
         self._new.add(self._next)
         self._next += 1

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from cbsigned.binary import BinaryRecord, RecordKind
 from cbsigned.process import Process
+from cbsigned.store.ids import unpack
 from cbsigned.store.rows import Described, Flag
 
 __all__ = ["PROCESS_SQL", "RECORD_SQL", "moment", "process_of", "record_of"]
@@ -46,7 +47,7 @@ def process_of(row: Sequence[Any]) -> Process:
     guid, name, path, md5, sha256, pid, cmdline, user, host, sensor_id, os_type, started, ended, *rest = row
     parent, parent_name, parent_pid, described, flags = rest
     return Process(
-        guid=_guid(guid),
+        guid=unpack(guid),
         name=name,
         path=path.lower() if path else None,
         md5=md5.hex() if md5 else None,
@@ -60,7 +61,7 @@ def process_of(row: Sequence[Any]) -> Process:
         started_at=moment(started),
         ended_at=moment(ended),
         terminated=True if ended is not None or flags & Flag.TERMINATED else None,
-        parent_guid=_guid(parent) if parent else None,
+        parent_guid=unpack(parent) if parent else None,
         parent_name=parent_name,
         parent_pid=parent_pid,
         parent_unknown=bool(flags & Flag.PARENT_UNKNOWN) and parent is None,
@@ -94,8 +95,3 @@ def record_of(row: Sequence[Any], seen_paths: tuple[str, ...] = ()) -> BinaryRec
 def moment(milliseconds: Optional[int]) -> Optional[datetime]:
     """Return the store's time as UTC."""
     return None if milliseconds is None else _EPOCH + timedelta(milliseconds=milliseconds)
-
-
-def _guid(blob: bytes) -> str:
-    text = blob.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -71,7 +71,10 @@ class Flag(IntFlag):
 
 
 class ProcessFact(NamedTuple):
-    """What one record says of one process; None is *not said*."""
+    """What one record says of one process; None is *not said*.
+
+    `pid` and `started` are for processes whose id does not tell them.
+    """
 
     guid: str
     rank: Rank
@@ -89,6 +92,8 @@ class ProcessFact(NamedTuple):
     ended: Optional[int] = None
     flags: int = 0
     extra: Optional[str] = None
+    pid: Optional[int] = None
+    started: Optional[int] = None
 
 
 class MessageRow(NamedTuple):
@@ -110,7 +115,7 @@ class BinaryFact(NamedTuple):
 
 
 LoadRow = tuple[str, Origin, int, Optional[str], str, Optional[str]]
-"""guid, origin, at, md5, path, extra"""
+"""guid, origin, at, md5 (or SHA-256 where no MD5 is known), path, extra"""
 
 FileRow = tuple[str, Optional[str], Origin, int, str, int, Optional[str], int, Optional[str]]
 """guid, md5 of the process image, origin, at, path, action, md5 written, file type, extra"""
@@ -142,6 +147,9 @@ class Batch:
         seen: (md5, host, at) of files that a message places on a host.
         observed: (md5, path) of files that a message names.
         hashes: (md5, sha256) that a record gives together.
+        signatures: What image loads say of signatures, by hash and word; the latest of each.
+        named: Rows that are counted under a name of their own, not under Carbon Black's: `sysmon.imageload`.
+        told: What was said of processes already, so that it is not said with every event again.
         weight: Characters of message bodies, to bound the memory of a batch.
     """
 
@@ -160,11 +168,21 @@ class Batch:
     seen: list[tuple[str, str, int]] = field(default_factory=list)
     observed: list[tuple[str, str]] = field(default_factory=list)
     hashes: list[tuple[str, str]] = field(default_factory=list)
+    signatures: dict[tuple[str, str], BinaryFact] = field(default_factory=dict)
     weight: int = 0
     derived: Optional[Batch] = None
+    named: dict[str, Batch] = field(default_factory=dict)
+    told: set[object] = field(default_factory=set)
 
     def beside(self) -> Batch:
         """Return the batch for derived rows."""
         if self.derived is None:
             self.derived = Batch()
         return self.derived
+
+    def under(self, kind: str) -> Batch:
+        """Return the batch for rows that are counted under `kind`."""
+        part = self.named.get(kind)
+        if part is None:
+            part = self.named[kind] = Batch()
+        return part

@@ -17,12 +17,13 @@ from cbsigned.binary import BinaryRecord
 from cbsigned.errors import ProcessNotFound, SourceError, SourceTimeout
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import ProcessAnswers, Relatives
-from cbsigned.observables import short_host
+from cbsigned.observables import is_foreign, short_host
 from cbsigned.process import Process
 from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers
 from cbsigned.store.database import open_reader, readable_error
 from cbsigned.store.events import milliseconds
+from cbsigned.store.ids import pack
 from cbsigned.store.records import PROCESS_SQL, RECORD_SQL, process_of, record_of
 from cbsigned.timing import Deadline
 
@@ -103,6 +104,11 @@ class StoreSource:
         """
         return self._in_chunks(guids, deadline, self._processes)
 
+    def known(self, guids: Sequence[str], deadline: Deadline) -> frozenset[str]:
+        """Return which of these ids, other products' among them, the store has a process for; none where it fails."""
+        answers = self.processes(guids, deadline)
+        return frozenset(guid for guid, answer in answers.items() if isinstance(answer, Process))
+
     def candidates(
         self, sightings: Sequence[Sighting], deadline: Deadline
     ) -> Mapping[Sighting, Union[tuple[Process, ...], SourceError]]:
@@ -180,10 +186,15 @@ class StoreSource:
         return {file_hash: tuple(records) for file_hash, records in found.items()}
 
     def _processes(self, db: sqlite3.Connection, guids: Sequence[str]) -> dict[str, Union[Process, SourceError]]:
-        blobs = [_blob(guid) for guid in guids]
+        found = self._by_guid(db, guids)
+        others = [f"{{{guid}}}" for guid in guids if guid not in found and not is_foreign(guid)]
+        found.update(self._by_guid(db, others))  # a GUID of another product that was named without its braces
+        return {guid: found.get(guid) or found.get(f"{{{guid}}}") or self._not_found(guid) for guid in guids}
+
+    def _by_guid(self, db: sqlite3.Connection, guids: Sequence[str]) -> dict[str, Process]:
+        blobs = [pack(guid) for guid in guids]
         rows = db.execute(f"{PROCESS_SQL} WHERE p.guid IN ({_marks(blobs)})", blobs)
-        known = {process.guid: process for process in map(process_of, rows)}
-        return {guid: known.get(guid) or self._not_found(guid) for guid in guids}
+        return {process.guid: process for process in map(process_of, rows)}
 
     def _not_found(self, guid: str) -> ProcessNotFound:
         return ProcessNotFound(f"Process {guid} is unknown to {self.name}: no event that was ingested names it.")
@@ -209,7 +220,7 @@ class StoreSource:
         return tuple(map(process_of, db.execute(sql, values)))
 
     def _children(self, db: sqlite3.Connection, guid: str, limit: int) -> Relatives:
-        row = db.execute("SELECT id FROM process WHERE guid = ?", (_blob(guid),)).fetchone()
+        row = db.execute("SELECT id FROM process WHERE guid = ?", (pack(guid),)).fetchone()
         if row is None:
             return Relatives((), 0, self._not_found(guid).gap(f"children of {guid}"))
         total = int(db.execute("SELECT count(*) FROM process WHERE parent_id = ?", row).fetchone()[0])
@@ -218,7 +229,7 @@ class StoreSource:
         gap = None
         if len(nodes) < total:
             reason = f"{len(nodes)} of {total} children shown; ask for more to see the others."
-            gap = Gap(f"children of {guid}", Cause.NOT_ASKED, reason)
+            gap = Gap(f"children of {guid}", Cause.CUT, reason)
         return Relatives(nodes, total, gap)
 
     def _joint_hits(self, db: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bool]:
@@ -249,7 +260,3 @@ def _words(text: str) -> str:
 
 def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
-
-
-def _blob(guid: str) -> bytes:
-    return bytes.fromhex(guid.replace("-", ""))

@@ -74,6 +74,8 @@ class Writer:
                     self._forget()
                 before = self._last_process()
                 new = self._rows(batch, "")
+                for kind, part in batch.named.items():
+                    new[kind] += sum(self._rows(part, "").values())
                 if batch.derived is not None:
                     new.update(self._rows(batch.derived, _RELATIVE))
                 self._flush_names()
@@ -125,7 +127,7 @@ class Writer:
         new["ingress.event.crossprocopen" + mark] += self._insert(crossings, self._crossings(batch.opens))
         new["ingress.event.remotethread" + mark] += self._insert(crossings, self._crossings(batch.threads))
         self._messages(batch.messages, new, mark)
-        self._binary_records(batch.binaries)
+        self._binary_records((*batch.binaries, *batch.signatures.values()))
         self._sightings(batch)
         return new
 
