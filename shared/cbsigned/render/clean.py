@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 
-__all__ = ["clean", "clip", "isolate", "pad", "width", "wrap"]
+__all__ = ["clean", "clip", "clip_left", "clip_middle", "isolate", "pad", "width", "wrap"]
 
 _INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters that show nothing
 _OPEN, _CLOSE = "\u2066", "\u2069"  # left-to-right isolate, pop directional isolate; no terminal cells
@@ -53,6 +53,33 @@ def clip(text: str, cells: int, ellipsis: str = "…") -> str:
         kept.append(c)
     text = "".join(kept) + ellipsis
     return text + _CLOSE * (text.count(_OPEN) - text.count(_CLOSE))
+
+
+def clip_left(text: str, cells: int, ellipsis: str = "…") -> str:
+    """Return a text cut to at most `cells` terminal cells at its beginning, for paths: `…\\temp\\git.exe`."""
+    if width(text) <= cells:
+        return text
+    room = cells - width(ellipsis)
+    if room < 0:
+        return ellipsis[:cells]
+    used, kept = 0, []
+    for c in reversed(text):
+        used += _cells(c)
+        if used > room:
+            break
+        kept.append(c)
+    end = "".join(reversed(kept))
+    return ellipsis + _OPEN * (end.count(_CLOSE) - end.count(_OPEN)) + end
+
+
+def clip_middle(text: str, cells: int, ellipsis: str = "…") -> str:
+    """Return a text cut to at most `cells` terminal cells in its middle, for names that differ at both ends."""
+    if width(text) <= cells:
+        return text
+    room = cells - width(ellipsis)
+    if room < 4 or not text.isascii():
+        return clip(text, cells, ellipsis)
+    return text[: room - room // 2] + ellipsis + text[len(text) - room // 2 :]
 
 
 def pad(text: str, cells: int) -> str:

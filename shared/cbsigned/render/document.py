@@ -25,6 +25,7 @@ SCHEMA = "cbsigned.enrichment/1"
 Document = dict[str, Any]
 """JSON types alone, keys always in the same order, times as `2016-03-16T04:06:00Z`, null for *not known*."""
 
+_MAX_CELL = 64
 _PROCESSES = (Role.PROCESS, Role.CHILD, Role.PARENT)
 
 
@@ -44,6 +45,7 @@ def enrichment_document(enrichment: Enrichment, *, with_record: bool = False) ->
         "complete": enrichment.complete,
         "enriched_at": format_time(enrichment.enriched_at),
         "alert": _alert(enrichment.alert),
+        "origin": _origin(enrichment.record),
         "subjects": [_subject(subject, enrichment.enriched_at) for subject in enrichment.subjects],
         "gaps": [_gap(gap) for gap in enrichment.gaps],
     }
@@ -190,6 +192,7 @@ def _node(process: Process, depth: int, gap: Optional[Gap], signatures: Mapping[
         "cause": (signature.cause if signature else _no_status_cause(process)).value,
         "publisher": signature.publisher if signature else None,
         "start_recorded": process.start_recorded,
+        "from_guid": process.from_guid,
         "suppressed": process.suppressed,
         "gap": _gap(gap) if gap else None,
     }
@@ -234,6 +237,16 @@ def _alert(alert: Optional[Alert]) -> Optional[Document]:
         "at": format_time(alert.at),
         "link": alert.link,
     }
+
+
+def _origin(record: Mapping[str, Any]) -> Optional[Document]:
+    """Return where an alert stands in the Splunk export that it came from, as written there."""
+    serial, time = (_cell(record.get(name)) for name in ("_serial", "_time"))
+    return {"serial": serial, "time": time} if serial or time else None
+
+
+def _cell(value: object) -> Optional[str]:
+    return str(value)[:_MAX_CELL] if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
 
 
 def _gap(gap: Gap) -> Document:

@@ -6,9 +6,11 @@ lineage and why it ends, then counts, and last what is *not* known.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Optional
 
 from cbsigned.render.document import Document
+from cbsigned.render.marks import CLAIMED, NOT_READ, look, word
 
 __all__ = [
     "age",
@@ -18,6 +20,7 @@ __all__ = [
     "headline",
     "lineage_names",
     "lineage_short",
+    "pivots",
     "shown",
     "unknowns",
     "verdict_word",
@@ -25,11 +28,11 @@ __all__ = [
 ]
 
 
-def verdict_word(subject: Optional[Document]) -> str:
+def verdict_word(subject: Document) -> str:
     """Return the status with what it means where the word alone may mislead: `Expired (signed, not valid)`."""
-    if subject is None:
-        return "Unknown"
     status, text = str(subject["status"]), str(subject["verdict"]["text"])
+    if look(subject) == CLAIMED:
+        return f"{word(subject)} (so says the alert)"
     return status if text.lower() == status.lower() else f"{status} ({text})"
 
 
@@ -37,7 +40,10 @@ def headline(document: Document, subject: Optional[Document] = None) -> str:
     """Return what a card is about: `git (pid 511) on host001`, or the alert where it names nothing."""
     if subject is None:
         alert = document["alert"] or {}
-        return str(alert.get("title") or alert.get("kind") or "Alert that names nothing to look up")
+        nothing = (
+            "Alert that could not be read" if look(document) == NOT_READ else "Alert that names nothing to look up"
+        )
+        return str(alert.get("title") or alert.get("kind") or nothing)
     name = subject["name"] or subject["md5"] or subject["sha256"] or subject["process_guid"] or "unnamed"
     pid = f" (pid {subject['pid']})" if subject["pid"] is not None else ""
     host = f" on {subject['host']}" if subject["host"] else ""
@@ -108,12 +114,33 @@ def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
 
 
 def why(document: Document) -> str:
-    """Return the reason without the status word before it, for tables, where that has a column of its own."""
+    """Return the reason for tables: without what has a column of its own there, beginning with what matters.
+
+    The status word before it goes, the hash of the file, and the source, which is the same in every row; what only
+    the alert says is said first.
+    """
     reason, status = str(document["reason"]), str(document["status"])
-    if not reason.startswith(f"{status}: "):
-        return reason
-    rest = reason[len(status) + 2 :]
-    return rest[:1].upper() + rest[1:]
+    if reason.startswith(f"{status}: "):
+        reason = reason[len(status) + 2 :]
+    first: Document = document["subjects"][0] if document["subjects"] else {}
+    for name in ("md5", "sha256"):
+        if first.get(name):
+            reason = reason.replace(f" of {first[name]}", "")
+    reason = _SOURCE.sub("", reason)
+    if look(document) == CLAIMED and not reason.startswith(_CLAIMS):
+        reason = f"{_CLAIMS[0]}: {_CLAIM.sub('', reason)}"
+    return reason[:1].upper() + reason[1:]
+
+
+_SOURCE = re.compile(r" in (?:store|edr):\S+?(?=[:.,;]?(?:\s|$))")
+_CLAIMS = ("Only the alert says so", "So says the alert")
+_CLAIM = re.compile(r"So says the alert; the source does not: ")
+
+
+def pivots(node: Document) -> list[str]:
+    """Return what one searches on for, of one process of a lineage: guid, hash and host."""
+    rows = (("guid", node["guid"]), ("md5", node["md5"]), ("sha256", None if node["md5"] else node["sha256"]))
+    return [f"{label} {value}" for label, value in (*rows, ("host", node["host"])) if value]
 
 
 def shown(node: Document) -> str:

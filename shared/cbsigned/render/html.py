@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import urlsplit
 
 from cbsigned.errors import ConfigError
+from cbsigned.render.choice import Choice, choose
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
 from cbsigned.render.facts import counts, facts, headline, lineage_names, unknowns, verdict_word, why
-from cbsigned.render.marks import mark
+from cbsigned.render.marks import look, mark, ordered, word
 from cbsigned.render.style import Style
 from cbsigned.render.svg import SVG_STYLE, svg_lineage, svg_mark
-from cbsigned.render.text import lineage_text
-from cbsigned.status import SigningStatus
+from cbsigned.render.tree import lineage_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["html_card", "html_report"]
+__all__ = ["Report", "html_card", "html_report", "report"]
 
-_MAX_VALUE = 4096
+_MAX_VALUE = 4000
+_MAX_CARDS = 500
 _TEXT_WIDTH = 118
 
 
@@ -41,35 +42,74 @@ def html_card(document: Document, *, style: bool = True) -> str:
         - soar-platforms §10: the card's content and order
     """
     template = _environment().get_template("card.html.j2")
-    return template.render(card=_card(document), style=style, text_open=True)
+    return template.render(card=_card(document, ()), style=style, text_open=True)
 
 
-def html_report(documents: Iterable[Document], title: str, *, max_cards: int = 500) -> str:
-    """Return a whole page: counts by status, a table of all alerts, a card for each, lineages drawn.
+@dataclass(frozen=True)
+class Report:
+    """A whole page, and what it does not show.
+
+    Attributes:
+        page: HTML.
+        summary: What is left out, and why, as a sentence for standard error; None where nothing is.
+    """
+
+    page: str
+    summary: Optional[str]
+
+
+def report(documents: Iterable[Document], title: str, *, max_cards: int = _MAX_CARDS) -> Report:
+    """Return a whole page: counts by status, a table of all alerts, cards for the most serious, lineages drawn.
 
     Self-contained: no script, no outside asset, and a policy that forbids both. Light or dark as the reader's
-    system is.
+    system is. The table has every alert in the order of the input; alerts about the same process or file share a
+    card.
 
     Args:
         documents: From `enrichment_document`; all are held in memory.
         title: Heading of the page.
-        max_cards: Most cards; the table has every alert, and the page says how many cards are left out.
+        max_cards: Most cards; the page says what is left out, and so does `Report.summary`.
 
     Raises:
         ConfigError: Jinja2 is not installed.
     """
     environment = _environment()
     kept = list(documents)
-    tally = Counter(document["status"] for document in kept)
-    return environment.get_template("report.html.j2").render(
+    choice = choose(kept, max_cards)
+    card_of = {place: group[0] + 1 for group in choice.groups for place in group}
+    page = environment.get_template("report.html.j2").render(
         title=title,
-        tally=[(status.value, tally[status.value]) for status in SigningStatus if tally[status.value]],
+        chips=_chips(kept),
         total=len(kept),
         incomplete=sum(not document["complete"] for document in kept),
-        rows=[_row(document) for document in kept],
-        cards=[_card(document) for document in kept[:max_cards]],
+        rows=[_row(document, card_of.get(at)) for at, document in enumerate(kept)],
+        subjects=len(choice.groups) + len(choice.left_out),
+        left_out=choice.summary,
+        cards=_cards(kept, choice),
         text_open=False,
     )
+    return Report(page, choice.summary)
+
+
+def html_report(documents: Iterable[Document], title: str, *, max_cards: int = _MAX_CARDS) -> str:
+    """Return the page of `report` alone."""
+    return report(documents, title, max_cards=max_cards).page
+
+
+def _cards(documents: Sequence[Document], choice: Choice) -> list[Document]:
+    return [_card(documents[group[0]], [place + 1 for place in group]) for group in choice.groups]
+
+
+def _chips(documents: Sequence[Document]) -> list[Document]:
+    """Return for every word its look, how many alerts have it, and the number of the first, most serious first."""
+    places: dict[str, list[int]] = {}
+    for number, document in enumerate(documents, 1):
+        places.setdefault(word(document), []).append(number)
+    return [
+        {"word": text, "look": look(documents[found[0] - 1]), "number": len(found), "first": found[0]}
+        for text in ordered(places)
+        for found in [places[text]]
+    ]
 
 
 def _environment() -> Environment:
@@ -82,8 +122,12 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     def visible(value: Any) -> Any:
-        """Neutralise control characters in every value that a template shows."""
-        return value if isinstance(value, Markup) else clean(value, _MAX_VALUE)
+        """Neutralise control characters in every value that a template shows; a long one says how much is cut."""
+        if isinstance(value, Markup):
+            return value
+        text = "" if value is None else str(value)
+        more = len(text) - _MAX_VALUE
+        return clean(text, _MAX_VALUE) + (f" ({more:,} more characters)" if more > 0 else "")
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -95,21 +139,25 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         svg_style=Markup(SVG_STYLE),  # noqa: S704 - our own constant
-        mark=lambda status: Markup(svg_mark(status)),  # noqa: S704 - built from constants
-        tone=lambda status: mark(status).tone,
+        mark=lambda looks: Markup(svg_mark(looks)),  # noqa: S704 - built from constants
+        tone=lambda looks: mark(looks).tone,
     )
     environment.filters["drawn"] = lambda lineage: Markup(svg_lineage(lineage, style=False))  # noqa: S704 - escapes
-    environment.filters["tree"] = lambda lineage: Markup.escape(lineage_text(lineage, Style(width=_TEXT_WIDTH)))
+    environment.filters["tree"] = lambda lineage: Markup.escape(lineage_text(lineage, Style(_TEXT_WIDTH), own=False))
     return environment
 
 
-def _row(document: Document) -> Document:
-    subjects = document["subjects"]
+def _row(document: Document, card: Optional[int]) -> Document:
+    subjects, alert = document["subjects"], document["alert"] or {}
     first: Document = subjects[0] if subjects else {}
     return {
-        "status": document["status"],
+        "look": look(document),
+        "word": word(document),
+        "card": card,
         "name": first.get("name") or headline(document, first or None),
         "more": max(0, len(subjects) - 1),
+        "alert": alert.get("title") or alert.get("kind"),
+        "at": alert.get("at"),
         "host": first.get("host"),
         "user": first.get("user"),
         "publisher": (first.get("signature") or {}).get("publisher"),
@@ -118,10 +166,11 @@ def _row(document: Document) -> Document:
     }
 
 
-def _card(document: Document) -> Document:
+def _card(document: Document, rows: Sequence[int]) -> Document:
     alert = document["alert"] or {}
     subjects = document["subjects"]
     return {
+        "rows": rows,
         "complete": document["complete"],
         "link": _safe_link(alert.get("link")),
         "subjects": [_subject(document, subject) for subject in subjects] or [_nothing(document)],
@@ -130,7 +179,7 @@ def _card(document: Document) -> Document:
 
 def _subject(document: Document, subject: Document) -> Document:
     return {
-        "status": subject["status"],
+        "look": look(subject),
         "word": verdict_word(subject),
         "title": headline(document, subject),
         "reason": subject["reason"],
@@ -144,8 +193,8 @@ def _subject(document: Document, subject: Document) -> Document:
 
 def _nothing(document: Document) -> Document:
     return {
-        "status": SigningStatus.UNKNOWN.value,
-        "word": SigningStatus.UNKNOWN.value,
+        "look": look(document),
+        "word": word(document),
         "title": headline(document),
         "reason": document["reason"],
         "notes": [],

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
-from cbsigned.render.facts import counts, facts, headline, shown, unknowns, verdict_word
-from cbsigned.render.marks import mark
+from cbsigned.render.facts import counts, facts, headline, pivots, shown, unknowns, verdict_word
+from cbsigned.render.marks import look, mark, word
 
 __all__ = ["escape_markdown", "markdown_card", "markdown_lineage"]
 
@@ -62,12 +62,12 @@ def markdown_lineage(lineage: Document, max_chars: int = 30_000) -> str:
         lineage: From `lineage_document`.
         max_chars: As for `markdown_card`.
     """
-    return _bounded([line.rstrip() for line in _lineage(lineage)], max_chars)
+    return _bounded([line.rstrip() for line in _lineage(lineage, own=True)], max_chars)
 
 
 def _subject(document: Document, subject: Document) -> Iterator[str]:
     status = escape_markdown(verdict_word(subject))
-    yield f"### {mark(subject['status']).symbol} {status} — {escape_markdown(headline(document, subject))}"
+    yield f"### {mark(look(subject)).symbol} {status} — {escape_markdown(headline(document, subject))}"
     yield ""
     yield escape_markdown(subject["reason"])
     yield ""
@@ -80,49 +80,55 @@ def _subject(document: Document, subject: Document) -> Iterator[str]:
     yield from (f"| {label} | {escape_markdown(value)} |" for label, value in facts(document, subject))
     yield ""
     if subject["lineage"] is not None:
-        yield from _lineage(subject["lineage"])
+        yield from _lineage(subject["lineage"], own=False)
     if counts(subject):
         yield f"**Counts:** {' · '.join(counts(subject))}"
         yield ""
     yield from _unknown(unknowns(subject))
 
 
-def _lineage(lineage: Document) -> Iterator[str]:
-    """Return a lineage as nested lists, the oldest ancestor first."""
+def _lineage(lineage: Document, own: bool) -> Iterator[str]:
+    """Return a lineage as nested lists, the oldest ancestor first; `own` tells all of the process itself too."""
     yield "**Lineage**, oldest first"
     yield ""
     nodes = list(reversed(lineage["nodes"]))
     for level, node in enumerate(nodes):
-        if node["depth"] == 0 and lineage["siblings"] is not None:
-            yield from _relatives(lineage["siblings"], "sibling", level)
-        yield from _node(node, level, "this process" if node["depth"] == 0 else "")
-    if lineage["children"] is not None:
-        yield from _relatives(lineage["children"], "child", len(nodes))
+        if node["depth"] == 0:
+            yield from _relatives(lineage, "siblings", "sibling", level)
+        yield from _node(node, level, "this process" if node["depth"] == 0 else "", own or node["depth"] != 0)
+    yield from _relatives(lineage, "children", "child", len(nodes))
     yield ""
     yield f"**Ended:** {escape_markdown(lineage['ended_by'])}. {escape_markdown(lineage['reason'])}"
     yield ""
 
 
-def _node(node: Document, level: int, tag: str) -> Iterator[str]:
+def _node(node: Document, level: int, tag: str, whole: bool = True) -> Iterator[str]:
+    """Return one process on a line; without `whole` only what does not stand elsewhere on the card."""
     pid = f"pid {node['pid']}" if node["pid"] is not None else None
-    parts = (node["status"], pid, node["user"], node["started_at"], tag)
+    source = "pid and start from the guid" if node["from_guid"] else None
+    parts = (word(node), pid, node["user"], node["started_at"], source, tag, *(pivots(node) if whole else ()))
     about = " · ".join(escape_markdown(part, _MAX_NODE_VALUE) for part in parts if part)
     name = escape_markdown(shown(node), _MAX_NODE_VALUE)
     below = [f"gap: {node['gap']['reason']}"] if node["gap"] else []
-    below += [node["cmdline"]] if node["cmdline"] else []
+    below += [node["reason"]] if whole and look(node) != "Signed" else []
+    below += [node["cmdline"]] if whole and node["cmdline"] else []
     told = "".join(f" — {escape_markdown(text, _MAX_NODE_VALUE)}" for text in below)
-    yield f"{'  ' * level}- {mark(node['status']).symbol} **{name}** {about}{told}"
+    yield f"{'  ' * level}- {mark(look(node)).symbol} **{name}** {about}{told}"
 
 
-def _relatives(part: Document, kind: str, level: int) -> Iterator[str]:
-    for node in part["nodes"]:
+def _relatives(lineage: Document, part: str, kind: str, level: int) -> Iterator[str]:
+    found = lineage[part]
+    if found is None:
+        return
+    for node in found["nodes"]:
         yield from _node(node, level, kind)
-    if part["gap"] is not None:
-        yield f"{'  ' * level}- … {escape_markdown(part['gap']['reason'])}"
+    if found["gap"] is not None or not found["nodes"]:
+        missing = found["gap"]["reason"] if found["gap"] is not None else "none recorded"
+        yield f"{'  ' * level}- {part}: {escape_markdown(missing)}"
 
 
 def _nothing(document: Document) -> Iterator[str]:
-    yield f"### {mark(None).symbol} Unknown — {escape_markdown(headline(document))}"
+    yield f"### {mark(look(document)).symbol} {word(document)} — {escape_markdown(headline(document))}"
     yield ""
     yield escape_markdown(document["reason"])
     yield ""

@@ -1,18 +1,28 @@
-"""How each signing status looks: a word, a shape and a colour, never a colour alone."""
+"""How each answer looks: a word, a shape and a colour, never a colour alone; and which answer is the more serious.
+
+Decided here once for every output, so that they agree: what only the alert says never looks like what a record says,
+and an alert that could not be read is no *Unknown*.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["MARKS", "Mark", "mark"]
+from cbsigned.gaps import Cause
+from cbsigned.render.document import Document
+
+__all__ = ["CLAIMED", "MARKS", "NOT_READ", "Mark", "look", "mark", "ordered", "severity", "word"]
+
+CLAIMED, NOT_READ = "claimed", "not read"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """The look of a status.
+    """The look of an answer.
 
     Attributes:
-        tone: `signed`, `invalid`, `unsigned` or `unknown`; names the CSS class and the shape in drawings.
+        tone: Names the CSS class and the shape in drawings.
         symbol: One character, one terminal cell.
         ascii: The same where only ASCII can be shown.
         ansi: SGR number of its colour.
@@ -28,19 +38,72 @@ MARKS = {
     "signed": Mark("signed", "✓", "+", 32),
     "invalid": Mark("invalid", "▲", "!", 31),
     "unsigned": Mark("unsigned", "◆", "x", 33),
+    "claimed": Mark("claimed", "◇", "~", 35),
     "unknown": Mark("unknown", "○", "?", 90),
+    "unread": Mark("unread", "⊘", "#", 90),
 }
 
 
-def mark(status: object) -> Mark:
-    """Return the look of a signing status word; what is no status looks like *Unknown*, grey and not red."""
-    if status == "Signed":
-        return MARKS["signed"]
-    if status == "Unsigned":
-        return MARKS["unsigned"]
-    return MARKS["invalid" if status in _INVALID else "unknown"]
+def look(part: Document) -> str:
+    """Return what decides the look of an alert, a subject or a process: its status, `CLAIMED` or `NOT_READ`.
+
+    Args:
+        part: A whole document, one of its subjects, a signature, or a node of a lineage.
+    """
+    if "subjects" in part:
+        first: Document = part["subjects"][0] if part["subjects"] else {}
+        unread = not first and part["alert"] is None
+        return look(first) if first else NOT_READ if unread else str(part["status"])
+    cause = part["signature"]["cause"] if "signature" in part else part["cause"]
+    return CLAIMED if cause == Cause.CLAIM.value else str(part["status"])
 
 
-_INVALID = frozenset((
-    "Expired", "Bad Signature", "Invalid Signature", "Invalid Chain", "Untrusted Root", "Explicit Distrust",
-))  # fmt: skip
+def word(part: Document) -> str:
+    """Return the status in one word or two: `Signed`, `Signed?` where only the alert says so, `Not read`."""
+    looks = look(part)
+    if looks == NOT_READ:
+        return "Not read"
+    return f"{part['status']}?" if looks == CLAIMED else str(part["status"])
+
+
+def mark(looks: object) -> Mark:
+    """Return the look of a status word, `CLAIMED` or `NOT_READ`; what is none of these looks like *Unknown*."""
+    return MARKS[_TONES.get(str(looks), "unknown")]
+
+
+_TONES = {
+    "Signed": "signed",
+    "Unsigned": "unsigned",
+    **dict.fromkeys(
+        ("Expired", "Bad Signature", "Invalid Signature", "Invalid Chain", "Untrusted Root", "Explicit Distrust"),
+        "invalid",
+    ),
+    CLAIMED: "claimed",
+    NOT_READ: "unread",
+}
+_LESS_TRUSTED = (  # the order in which `cbsigned.status` trusts a file less
+    "Explicit Distrust", "Bad Signature", "Invalid Signature", "Unsigned", "Untrusted Root", "Invalid Chain", "Expired",
+)  # fmt: skip
+_ORDER = (*_LESS_TRUSTED, *(f"{status}?" for status in (*_LESS_TRUSTED, "Signed")), "Not read", "Unknown", "Signed")
+_PLACES = {text: place for place, text in enumerate(_ORDER)}
+
+
+def severity(document: Document) -> tuple[int, bool, bool]:
+    """Return how serious an alert is, the smaller the more; for sorting.
+
+    What a record calls unsigned or not valid comes first, then what only an alert says, then what could not be read
+    or looked up, then *Unknown*, then *Signed*. The worst subject counts; a note or a failed look-up goes first
+    among equals.
+    """
+    place = min((_place(word(subject)) for subject in document["subjects"]), default=_place(word(document)))
+    noted = any(subject["verdict"]["notes"] for subject in document["subjects"])
+    return place, document["complete"], not noted
+
+
+def ordered(words: Iterable[str]) -> list[str]:
+    """Return distinct words as `word` returns them, the most serious first."""
+    return sorted(set(words), key=_place)
+
+
+def _place(text: str) -> int:
+    return _PLACES.get(text, len(_PLACES))

@@ -13,14 +13,14 @@ from html import escape
 from cbsigned.render.clean import clean, clip, wrap
 from cbsigned.render.document import Document
 from cbsigned.render.facts import lineage_short, shown
-from cbsigned.render.marks import mark
+from cbsigned.render.marks import look, mark, word
 
 __all__ = ["SVG_STYLE", "svg_lineage", "svg_mark"]
 
 _WIDTH = 760
 _MARGIN = 10
 _BOX = 48
-_STEP = 60
+_SPACE = 12  # between two boxes
 _LINE = 17
 _MAX_INDENT = 26
 _ROOM_FOR_INDENT = 300
@@ -31,10 +31,10 @@ _MAX_TITLE = 700
 
 SVG_STYLE = """
 .cbs-svg{--ink:#1f2328;--mute:#57606a;--line:#818b98;--box:#f6f8fa;--own:#ddf4ff;--own-line:#0969da;
---signed:#1a7f37;--invalid:#cf222e;--unsigned:#9a6700;--unknown:#6e7781;--on:#fff;
+--signed:#1a7f37;--invalid:#cf222e;--unsigned:#9a6700;--claimed:#8250df;--unknown:#6e7781;--on:#fff;
 font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;max-width:760px;width:100%;height:auto}
 @media (prefers-color-scheme:dark){.cbs-svg{--ink:#e6edf3;--mute:#9da7b3;--line:#6e7681;--box:#161b22;--own:#0c2d4e;
---own-line:#4493f8;--signed:#3fb950;--invalid:#ff7b72;--unsigned:#d29922;--unknown:#9da7b3;--on:#0d1117}}
+--own-line:#4493f8;--signed:#3fb950;--invalid:#ff7b72;--unsigned:#d29922;--claimed:#bc8cff;--unknown:#9da7b3;--on:#0d1117}}
 .cbs-svg text{fill:var(--ink)}
 .cbs-svg .mute{fill:var(--mute)}
 .cbs-svg .name{font-weight:600;font-size:13.5px}
@@ -42,12 +42,13 @@ font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;max
 .cbs-svg .end{text-anchor:end}
 .cbs-svg .box{fill:var(--box);stroke:var(--line)}
 .cbs-svg .own .box{fill:var(--own);stroke:var(--own-line);stroke-width:2}
-.cbs-svg .aside .box,.cbs-svg .gap .box{stroke-dasharray:5 4}
+.cbs-svg .aside .box{fill:none}.cbs-svg .gap .box{stroke-dasharray:5 4}
 .cbs-svg .link{fill:none;stroke:var(--line);stroke-width:1.5}
-.cbs-svg .aside-link,.cbs-svg .ended{stroke-dasharray:3 4}
+.cbs-svg .ended{stroke-dasharray:3 4}
 .cbs-svg .signed{fill:var(--signed)}.cbs-svg .invalid{fill:var(--invalid)}
-.cbs-svg .unsigned{fill:var(--unsigned)}.cbs-svg .unknown{fill:var(--unknown)}
-.cbs-svg .ring{fill:none;stroke:var(--unknown);stroke-width:1.8}
+.cbs-svg .unsigned{fill:var(--unsigned)}.cbs-svg .unknown,.cbs-svg .unread{fill:var(--unknown)}
+.cbs-svg .claimed{fill:var(--claimed)}.cbs-svg .ring{fill:none;stroke:var(--unknown);stroke-width:1.8}
+.cbs-svg .hollow{fill:none;stroke:var(--claimed);stroke-width:2}
 .cbs-svg .glyph{fill:none;stroke:var(--on);stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}
 .cbs-svg .ask{font-weight:700;text-anchor:middle;font-size:11px}
 """
@@ -64,9 +65,13 @@ def svg_lineage(lineage: Document, *, style: bool = True) -> str:
     return _Drawing(lineage).svg(style)
 
 
-def svg_mark(status: object) -> str:
-    """Return the shape of a status as a small `<svg>` for use beside its word; needs `SVG_STYLE` on the page."""
-    return f'<svg class="cbs-svg cbs-mark" viewBox="8 12 24 24" aria-hidden="true">{_SHAPES[mark(status).tone]}</svg>'
+def svg_mark(looks: object) -> str:
+    """Return the shape of an answer as a small `<svg>` for use beside its word; needs `SVG_STYLE` on the page.
+
+    Args:
+        looks: As `cbsigned.render.marks.look` returns it.
+    """
+    return f'<svg class="cbs-svg cbs-mark" viewBox="8 12 24 24" aria-hidden="true">{_SHAPES[mark(looks).tone]}</svg>'
 
 
 class _Drawing:
@@ -87,9 +92,10 @@ class _Drawing:
             if node["depth"] == 0:
                 self._relatives("siblings", "sibling", level)
             self._node(node, level, "this process" if node["depth"] == 0 else "")
-            self.foot = self.y - _STEP + _BOX
+            self.foot = self.y - _SPACE
         self._relatives("children", "child", len(self.nodes))
-        height = self.y - (_STEP - _BOX) + _MARGIN
+        self._legend()
+        height = self.y - _SPACE + _MARGIN
         label = f"Lineage, newest first: {lineage_short(self.lineage)}. Ended: {self.lineage['reason']}"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="cbs-svg" viewBox="0 0 {_WIDTH} {height}" '
@@ -116,13 +122,13 @@ class _Drawing:
             stem = x - self.indent + self.elbow
             self.parts.append(f'<path class="link" d="M{stem} {self.foot}V{self.y + _BOX // 2}H{x + 1}"/>')
         css = {"this process": "own", "": "above"}.get(tag, "aside") + (" gap" if node["gap"] else "")
-        box = _WIDTH - _MARGIN - x
+        box, high = _WIDTH - _MARGIN - x, _BOX + (_LINE if node["cmdline"] else 0)
         self.parts.append(
-            f'<svg x="{x}" y="{self.y}" width="{box}" height="{_BOX}"><g class="{css}"><title>{_title(node)}</title>'
-            f'<rect class="box" x="1" y="1" width="{box - 2}" height="{_BOX - 2}" rx="7"/>'
+            f'<svg x="{x}" y="{self.y}" width="{box}" height="{high}"><g class="{css}"><title>{_title(node)}</title>'
+            f'<rect class="box" x="1" y="1" width="{box - 2}" height="{high - 2}" rx="7"/>'
             f"{''.join(_inside(node, box, tag))}</g></svg>"
         )
-        self.y += _STEP
+        self.y += high + _SPACE
 
     def _relatives(self, kind: str, tag: str, level: int) -> None:
         """Draw siblings or children, and a line for those that are missing."""
@@ -131,23 +137,34 @@ class _Drawing:
             return
         for node in part["nodes"]:
             self._node(node, level, tag)
-        if part["gap"] is not None:
+        missing = part["gap"]["reason"] if part["gap"] else None if part["nodes"] else "none recorded"
+        if missing is not None:
             x = _MARGIN + self.indent * level
-            room = int((_WIDTH - x - 60) / _LETTER)
-            text = clip(f"{tag}: {clean(part['gap']['reason'], _MAX_TITLE)}", room)
+            text = clip(f"{kind}: {clean(missing, _MAX_TITLE)}", int((_WIDTH - x - 60) / _LETTER))
             stem = x - self.indent + self.elbow if level else x
             self.parts.append(f'<path class="link ended" d="M{stem} {self.foot}V{self.y + 8}H{x + 10}"/>')
             self.parts.append(_text(x + 16, self.y + 12, text, "mute"))
-            self.y += _STEP // 2
+            self.y += _BOX // 2 + _SPACE // 2
+
+    def _legend(self) -> None:
+        """Say what the frames mean, where there is more than the ordinary one."""
+        told = ["dashed frame: its start or its document is missing"] if any(n["gap"] for n in self.nodes) else []
+        beside = [part for part in (self.lineage["siblings"], self.lineage["children"]) if part and part["nodes"]]
+        told += ["no fill: sibling or child"] if beside else []
+        if told:
+            self.parts.append(_text(_MARGIN, self.y + 8, " · ".join(told), "mute legend"))
+            self.y += _LINE + _SPACE // 2
 
 
 def _inside(node: Document, box: int, tag: str) -> Iterator[str]:
-    """Draw what a box holds: shape, name and status word; pid, user or gap, and start."""
-    status, start = str(node["status"]), str(node["started_at"] or "start unknown")
-    yield _SHAPES[mark(status).tone]
+    """Draw what a box holds: shape, name and status word; pid, user or gap, and start; the command line."""
+    status, start = word(node), str(node["started_at"] or "start unknown")
+    start = f"from the guid: {start}" if node["from_guid"] else start
+    tone = mark(look(node)).tone
+    yield _SHAPES[tone]
     room = box - _TEXT_X - 26 - len(status) * _BOLD_LETTER
     yield _text(_TEXT_X, 20, clip(clean(shown(node), 300), int(room / _BOLD_LETTER)), "name")
-    yield _text(box - 12, 20, status, f"word {mark(status).tone}")
+    yield _text(box - 12, 20, status, f"word {tone}")
     left = " · ".join(
         part for part in (tag, f"pid {node['pid']}" if node["pid"] is not None else "pid unknown") if part
     )
@@ -158,6 +175,9 @@ def _inside(node: Document, box: int, tag: str) -> Iterator[str]:
     if who and room > 5 * _LETTER:
         yield _text(x, 38, clip(clean(who, 300), int(room / _LETTER)), "")
     yield _text(box - 12, 38, start, "mute end")
+    if node["cmdline"]:
+        room = int((box - 12 - _TEXT_X) / _LETTER)
+        yield _text(_TEXT_X, 38 + _LINE, clip(clean(node["cmdline"], 300), room), "mute")
 
 
 def _title(node: Document) -> str:
@@ -178,6 +198,8 @@ _SHAPES = {
     "unsigned": '<path class="unsigned" d="M20 12.5l11.5 11.5L20 35.5 8.5 24z"/>'
     '<path class="glyph" d="M16.5 20.5l7 7M23.5 20.5l-7 7"/>',
     "unknown": '<circle class="ring" cx="20" cy="24" r="9"/><text class="ask unknown" x="20" y="28">?</text>',
+    "claimed": '<path class="hollow" d="M20 13.5L30.5 24 20 34.5 9.5 24z"/>',
+    "unread": '<circle class="ring" cx="20" cy="24" r="9"/><path class="ring" d="M13.8 30.2L26.2 17.8"/>',
 }
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Optional
 
 from cbsigned.render.clean import pad, width
 from cbsigned.render.document import Document
 from cbsigned.render.facts import lineage_names, why
-from cbsigned.render.marks import mark
+from cbsigned.render.marks import look, mark, word
 from cbsigned.render.style import Style
 
 __all__ = ["table"]
@@ -18,6 +18,8 @@ __all__ = ["table"]
 _LOOK_AHEAD = 200  # rows read before the widths are chosen; the others are printed as they come
 _GAP = 2
 _BOLD, _DIM = 1, 2
+_SHORT_HASH, _LONG_HASH = 12, 32
+_ROOM_FOR_ALERT, _ROOM_FOR_LONG_HASH = 120, 160
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,16 @@ class _Column:
 
     Attributes:
         least, most: Terminal cells.
+        room: Cells of the whole line from which on it is shown.
+        clip: How what is too long is cut.
     """
 
     title: str
     least: int
     most: int
     rank: int = 0
+    room: int = 0
+    clip: Callable[[Style, str, int], str] = Style.clip
 
 
 @dataclass(frozen=True)
@@ -41,48 +47,74 @@ class _Row:
 
 
 _ALERTS = (
-    _Column("status", 19, 19),
-    _Column("process", 12, 28),
-    _Column("hash", 8, 12, 4),
-    _Column("publisher", 10, 24, 5),
-    _Column("host", 8, 16, 2),
-    _Column("user", 8, 18, 6),
-    _Column("lineage", 16, 48, 3),
-    _Column("why", 20, 10_000),
+    _Column("#", 7, 7),
+    _Column("time", 16, 16, room=_ROOM_FOR_ALERT),
+    _Column("alert", 10, 28, room=_ROOM_FOR_ALERT),
+    _Column("status", 21, 21),
+    _Column("process", 12, 28, clip=Style.clip_middle),
+    _Column("hash", _SHORT_HASH, _LONG_HASH, 1),
+    _Column("publisher", 10, 24, 4),
+    _Column("host", 8, 16, 3, clip=Style.clip_middle),
+    _Column("user", 8, 18, 5, clip=Style.clip_left),
+    _Column("lineage", 12, 48, 2),
+    _Column("why", 16, 10_000),
 )
+_LEAST_WHY = 20
+_LONG_NUMBER = 6  # cells of a number where the number of rows is not known yet
 
 
 def table(documents: Iterable[Document], style: Optional[Style] = None) -> Iterator[str]:
     """Yield the lines of a table, one row per alert: is it signed, what is it, where did it come from, why.
 
-    Rows come as the documents do. An alert with several subjects shows the first and counts the others. On narrow
-    terminals the less important columns are left out.
+    Rows come as the documents do, numbered from 1. An alert with several subjects shows the first and counts the
+    others. On narrow terminals the less important columns are left out.
 
     Args:
         documents: From `enrichment_document`.
         style: Width, colour, ASCII.
     """
     style = style or Style()
-    return _lines(_ALERTS, (_alert_row(document, style) for document in documents), style)
+    rows = (_alert_row(number, document, style) for number, document in enumerate(documents, 1))
+    return _lines(_columns(style.width), rows, style)
 
 
-def _alert_row(document: Document, style: Style) -> _Row:
-    subjects = document["subjects"]
+def _columns(room: int) -> list[_Column]:
+    """Return the columns that a line of so many cells may show; the wide ones have room for a whole MD5."""
+    columns = [column for column in _ALERTS if room >= column.room]
+    if room >= _ROOM_FOR_ALERT:
+        columns[-1] = replace(columns[-1], least=_LEAST_WHY if room < _ROOM_FOR_LONG_HASH else _LONG_HASH)
+    if room >= _ROOM_FOR_LONG_HASH:
+        columns = [replace(c, least=_LONG_HASH) if c.title == "hash" else c for c in columns]
+    return columns
+
+
+def _alert_row(number: int, document: Document, style: Style) -> _Row:
+    subjects, alert = document["subjects"], document["alert"] or {}
     first = subjects[0] if subjects else {}
     signature = first.get("signature") or {}
-    name = first.get("name") or first.get("role") or (document["alert"] or {}).get("title")
     more = f" +{len(subjects) - 1}" if len(subjects) > 1 else ""
+    found_hash = style.value(first.get("md5") or first.get("sha256"))
+    looks = look(document)
+    raised = [style.value(_minute(alert.get("at"))), style.value(alert.get("title") or alert.get("kind"))]
     cells = [
-        _status(document["status"], style),
-        style.value(name) + more,
-        style.value(first.get("md5") or first.get("sha256"))[:12],
+        str(number),
+        *(raised if style.width >= _ROOM_FOR_ALERT else ()),
+        f"{style.mark(looks)} {style.value(word(document))}",
+        style.value(first.get("name") or first.get("role")) + more,
+        found_hash if style.width >= _ROOM_FOR_LONG_HASH else found_hash[:_SHORT_HASH],
         style.value(signature.get("publisher")),
         style.value(first.get("host")),
         style.value(first.get("user")),
         _ancestors(first.get("lineage"), style),
         style.value(why(document)),
     ]
-    return _Row(cells, {0: mark(document["status"]).ansi, 1: _BOLD})
+    status = 1 if len(cells) < len(_ALERTS) else 3
+    return _Row(cells, {0: _DIM, status: mark(looks).ansi, status + 1: _BOLD})
+
+
+def _minute(moment: Optional[str]) -> str:
+    """Return `2016-03-16 04:06` of a document's time."""
+    return moment[:16].replace("T", " ") if moment else ""
 
 
 def _ancestors(lineage: Optional[Document], style: Style) -> str:
@@ -90,26 +122,23 @@ def _ancestors(lineage: Optional[Document], style: Style) -> str:
     return " ".join(f"{style.own('←')} {style.value(name)}" for name in lineage_names(lineage)[1:])
 
 
-def _status(status: object, style: Style) -> str:
-    return f"{style.mark(status)} {style.value(status)}"
-
-
 def _lines(columns: Sequence[_Column], rows: Iterable[_Row], style: Style) -> Iterator[str]:
     rest = iter(rows)
     first = list(islice(rest, _LOOK_AHEAD))
     natural = [max([width(c.title), *(width(row.cells[at]) for row in first)]) for at, c in enumerate(columns)]
+    natural[0] = max(natural[0], _LONG_NUMBER if len(first) == _LOOK_AHEAD else 0)
     widths = _widths(columns, natural, style.width)
-    yield _line(_Row([c.title for c in columns], dict.fromkeys(range(len(columns)), _DIM)), widths, style)
+    yield _line(columns, _Row([c.title for c in columns], dict.fromkeys(range(len(columns)), _DIM)), widths, style)
     yield style.own((" " * _GAP).join("─" * w for w in widths.values()))
     for row in chain(first, rest):
-        yield _line(row, widths, style)
+        yield _line(columns, row, widths, style)
 
 
-def _line(row: _Row, widths: Mapping[int, int], style: Style) -> str:
+def _line(columns: Sequence[_Column], row: _Row, widths: Mapping[int, int], style: Style) -> str:
     last = max(widths)
     cells = []
     for at, cells_wide in widths.items():
-        text = style.clip(row.cells[at], cells_wide)
+        text = columns[at].clip(style, row.cells[at], cells_wide)
         cells.append(style.paint(text if at == last else pad(text, cells_wide), row.colours.get(at, 0)))
     return (" " * _GAP).join(cells).rstrip()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
@@ -70,7 +71,8 @@ def lineage(names: tuple[str, ...], *, relatives: bool = False, ended: EndedBy =
     nodes = [Node(process(10 + at, name), at) for at, name in enumerate(names)]
     if ended is not EndedBy.ROOT:
         gap = Gap(f"process {nodes[-1].process.guid}", Cause.START_NOT_RECORDED, "Start not recorded: it began before.")
-        last = process(9 + len(names), names[-1], md5=None, cmdline=None, user=None, start_recorded=False)
+        last = process(9 + len(names), names[-1], md5=None, cmdline=None, user=None, start_recorded=False,
+                       from_guid=True)  # fmt: skip
         nodes[-1] = Node(last, len(names) - 1, gap)
     children = Relatives((process(100, "child.exe"), process(101, "second.exe")), 2)
     cut = Gap("siblings", Cause.NOT_ASKED, "1 of 9 shown; ask for more to see the others.")
@@ -87,13 +89,19 @@ def subject(
     *,
     names: tuple[str, ...] = (),
     relatives: bool = False,
+    alone: bool = False,
     ended: EndedBy = EndedBy.ROOT,
     **told: Any,
 ) -> Subject:
-    """Return a subject with a lineage of itself and `names`; every third ancestor is unsigned, one unknown."""
+    """Return a subject with a lineage of itself and `names`; every third ancestor is unsigned, one unknown.
+
+    With `claimed` and a status, only the alert says so; `alone` asks for relatives and finds none.
+    """
     found = signature(status)
     chain = lineage((name, *names), relatives=relatives, ended=ended)
-    signatures: Mapping[str, Signature] = {
+    if alone:
+        chain = replace(chain, children=Relatives((), 0), siblings=Relatives((), 0))
+    signatures: dict[str, Signature] = {
         f"{10 + at:032x}": signature(
             status if at == 0 else SigningStatus.UNSIGNED if at % 3 == 1 else SigningStatus.SIGNED, f"{10 + at:032x}"
         )
@@ -102,7 +110,11 @@ def subject(
     }
     gaps = tuple(node.gap for node in chain.nodes if node.gap)
     notes = ("The parent is unsigned.",) if names else ()
-    verdict = Verdict(status, _WORDS.get(status, "signed, not valid"), found.reason, notes)
+    if told.get("claimed") is not None and status is not SigningStatus.UNKNOWN:
+        found = claim(found)
+        signatures[f"{10:032x}"] = found
+    text = _WORDS.get(status, "signed, not valid")
+    verdict = Verdict(status, f"claimed: {text}" if found.cause is Cause.CLAIM else text, found.reason, notes)
     values: dict[str, Any] = {"md5": found.hash, "process_guid": guid(10), "name": name, "path": f"c:\\tools\\{name}",
               "pid": 10, "host": "SDL-DEV", "user": "SDL-DEV\\jo", "cmdline": f"{name} /accepteula",
               "started_at": NOW - timedelta(minutes=10)}  # fmt: skip
@@ -110,7 +122,16 @@ def subject(
     return Subject(observables, found, verdict, chain, signatures, gaps)
 
 
-def enrichment(*subjects: Subject, complete: bool = True, **alert: Any) -> Enrichment:
+def claim(found: Signature) -> Signature:
+    """Return a signature that only the alert speaks for."""
+    evidence = Evidence("alert", "alert", None, NOW, Certainty.CLAIMED, found.status.value, None)
+    reason = f"{found.reason} So says the alert; the source does not: No binary record of {found.hash} in store:lab.db."
+    return replace(found, cause=Cause.CLAIM, reason=reason, evidence=evidence)
+
+
+def enrichment(
+    *subjects: Subject, complete: bool = True, record: Optional[Mapping[str, Any]] = None, **alert: Any
+) -> Enrichment:
     """Return an enrichment of these subjects; without any, of an alert that could not be read."""
     gaps = tuple(gap for s in subjects for gap in s.gaps)
     if not subjects:
@@ -119,13 +140,14 @@ def enrichment(*subjects: Subject, complete: bool = True, **alert: Any) -> Enric
     values = {"format": "cb-forwarder", "kind": "watchlist.hit.process", "id": "4711", "title": "Driver dropped",
               "at": NOW - timedelta(minutes=2), "link": "https://cb.example.test/#analyze/1"}  # fmt: skip
     told = Alert(**{**values, **alert}, sets=tuple(s.observables for s in subjects))
-    return Enrichment({"type": "watchlist.hit.process"}, told, subjects, complete, gaps, NOW)
+    return Enrichment(record or {"type": "watchlist.hit.process"}, told, subjects, complete, gaps, NOW)
 
 
 def kinds() -> dict[str, Enrichment]:
     """Return one enrichment of every kind by name."""
     deep = tuple(f"ancestor{n}.exe" for n in range(12))
-    claim = BinaryRecord(RecordKind.ALERT, word="Signed", code=0, publisher="Acme")
+    claimed = BinaryRecord(RecordKind.ALERT, word="Signed", code=0, publisher="Acme")
+    row = {"_serial": "300715", "_time": "2016-03-16 00:10:05.000 EDT", "_raw": "{}"}
     made = {status.value.lower().replace(" ", "-"): enrichment(subject(status, names=("explorer.exe",)))
             for status in SigningStatus}  # fmt: skip
     return {
@@ -135,7 +157,12 @@ def kinds() -> dict[str, Enrichment]:
         "relatives": enrichment(subject(names=("explorer.exe",), relatives=True)),
         "long": enrichment(subject(cmdline="x" * 4000, names=("cmd.exe",))),
         "two": enrichment(subject(), subject(SigningStatus.UNSIGNED, "driver.sys"), complete=False),
-        "claimed": enrichment(subject(SigningStatus.UNKNOWN, claimed=claim, problems=('"abc" is not an MD5.',))),
+        "claim": enrichment(subject(claimed=claimed)),
+        "claim-unsigned": enrichment(subject(SigningStatus.UNSIGNED, claimed=claimed)),
+        "claimed": enrichment(subject(SigningStatus.UNKNOWN, claimed=claimed, problems=('"abc" is not an MD5.',))),
+        "failed": enrichment(subject(SigningStatus.UNKNOWN, "failed.exe"), complete=False),
+        "exported": enrichment(subject(), record=row),
+        "alone": enrichment(subject(names=("explorer.exe",), alone=True)),
         "bare": enrichment(
             subject(SigningStatus.UNKNOWN, name="", pid=None, host=None, user=None, cmdline=None, path=None)
         ),

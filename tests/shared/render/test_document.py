@@ -47,12 +47,14 @@ def test_the_schema_is_a_valid_schema_of_this_version(schema: dict[str, Any]) ->
 
 def test_the_schema_forbids_and_requires_exactly_the_keys_of_the_document(schema: dict[str, Any]) -> None:
     document = enrichment_document(kinds()["relatives"])
+    document["origin"] = enrichment_document(kinds()["exported"])["origin"]
     first = enrichment_document(kinds()["claimed"])["subjects"][0]
     node = document["subjects"][0]["lineage"]["nodes"][0]
 
     parts = {
         "": document,
         "alert": document["alert"],
+        "origin": document["origin"],
         "subject": document["subjects"][0],
         "verdict": document["subjects"][0]["verdict"],
         "signature": document["subjects"][0]["signature"],
@@ -200,3 +202,41 @@ def test_key_order_does_not_depend_on_what_is_known() -> None:
 
     assert list(full) == list(bare)
     assert list(full["subjects"][0]) == list(bare["subjects"][0])
+
+
+def test_a_splunk_row_is_named_as_in_the_export(schema: dict[str, Any]) -> None:
+    document = enrichment_document(kinds()["exported"])
+
+    validator(schema).validate(document)
+    assert document["origin"] == {"serial": "300715", "time": "2016-03-16 00:10:05.000 EDT"}
+    assert enrichment_document(kinds()["signed"])["origin"] is None
+
+
+@pytest.mark.parametrize("value", [["x"], {"a": 1}, True, None], ids=lambda value: type(value).__name__)
+def test_a_row_number_that_is_none_is_left_out(value: Any, schema: dict[str, Any]) -> None:
+    document = enrichment_document(enrichment(subject(), record={"_serial": value}))
+
+    assert document["origin"] is None
+
+
+def test_a_process_known_from_its_guid_alone_says_so() -> None:
+    nodes = enrichment_document(kinds()["orphan"])["subjects"][0]["lineage"]["nodes"]
+
+    assert [node["from_guid"] for node in nodes] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("guid", "fits"),
+    [
+        ("00000009-0000-082c-01d1-7f392625197c", True),
+        ("{ad4b5c3e-1234-5678-0000-001090a3b100}", True),
+        ("log:00000009-0000-082c-01d1-7f392625197c", True),
+        ("{00000009-0000-082c-01d1-7f392625197c", False),
+        ("00000009-0000-082c-01d1-7f392625197c-00000001", False),
+    ],
+)
+def test_the_schema_takes_every_spelling_of_a_process_id(guid: str, fits: bool, schema: dict[str, Any]) -> None:
+    line = lineage_document(lineage(("git",)), {})
+    line["nodes"][0]["guid"] = guid
+
+    assert validator(schema, "lineage").is_valid(line) is fits

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbsigned.errors import ConfigError
+from cbsigned.render.choice import choose
 from cbsigned.render.clean import clean
-from cbsigned.render.document import enrichment_document, lineage_document
-from cbsigned.render.html import html_card, html_report
+from cbsigned.render.document import Document, enrichment_document, lineage_document
+from cbsigned.render.html import html_card, html_report, report
+from cbsigned.render.marks import severity
 from cbsigned.render.svg import svg_lineage
 from cbsigned.status import SigningStatus
 from shared.render.factory import HOSTILE, enrichment, hostile, kinds, lineage, subject
@@ -54,22 +57,22 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def report() -> str:
+def page_text() -> str:
     return html_report(DOCUMENTS.values(), "Every <kind> of answer")
 
 
-def test_report_closes_every_element(report: str) -> None:
-    page = Page(report)
+def test_report_closes_every_element(page_text: str) -> None:
+    page = Page(page_text)
 
     assert (page.open, page.badly_closed) == ([], [])
 
 
-def test_report_needs_nothing_from_outside(report: str) -> None:
-    page = Page(report)
+def test_report_needs_nothing_from_outside(page_text: str) -> None:
+    page = Page(page_text)
 
     names = {tag for tag, _attrs in page.tags}
     assert not names & {"script", "img", "link", "iframe", "object", "embed", "form", "base", "image", "use", "a:href"}
-    assert not re.search(r"url\(|@import", report)
+    assert not re.search(r"url\(|@import", page_text)
     assert [
         value for _tag, attrs in page.tags for key, value in attrs.items() if key.startswith("on") or key == "src"
     ] == []
@@ -78,26 +81,27 @@ def test_report_needs_nothing_from_outside(report: str) -> None:
     ] == []
 
 
-def test_report_forbids_scripts_and_outside_assets(report: str) -> None:
-    policy = next(attrs["content"] for tag, attrs in Page(report).tags if attrs.get("http-equiv"))
+def test_report_forbids_scripts_and_outside_assets(page_text: str) -> None:
+    policy = next(attrs["content"] for tag, attrs in Page(page_text).tags if attrs.get("http-equiv"))
 
     assert policy is not None
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
 
 
-def test_report_is_readable_in_light_and_dark(report: str) -> None:
-    assert report.count("prefers-color-scheme:dark") >= 2
+def test_report_is_readable_in_light_and_dark(page_text: str) -> None:
+    assert page_text.count("prefers-color-scheme:dark") >= 2
 
 
-def test_report_has_headings_for_tables_and_names_for_drawings(report: str) -> None:
-    page = Page(report)
+def test_report_has_headings_for_tables_and_names_for_drawings(page_text: str) -> None:
+    page = Page(page_text)
 
     heads = [attrs for tag, attrs in page.tags if tag == "th"]
     assert heads
     assert all(attrs.get("scope") in ("col", "row") for attrs in heads)
     drawings = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("role") == "img"]
-    assert len(drawings) == sum(len(document["subjects"]) for document in DOCUMENTS.values())
+    every = list(DOCUMENTS.values())
+    assert len(drawings) == sum(len(every[group[0]]["subjects"]) for group in choose(every, 500).groups)
     assert all(attrs["aria-label"] for attrs in drawings)
     assert dict(page.tags)["html"]["lang"] == "en"
     assert {tag for tag, _attrs in page.tags} >= {"details", "summary", "main", "h1", "h2", "h3"}
@@ -109,19 +113,138 @@ def test_report_counts_statuses_and_incomplete_alerts() -> None:
     text = " ".join(" ".join(Page(html_report(documents, "t")).text).split())
 
     assert "4 alerts, 1 incomplete" in text
-    assert "3 Signed 1 Unsigned" in text
+    assert "1 Unsigned 3 Signed" in text
 
 
-def test_report_says_how_many_cards_it_leaves_out() -> None:
-    text = html_report([DOCUMENTS["signed"]] * 5, "t", max_cards=2)
+def chips(page: Page) -> list[str]:
+    """Return the words of the chips, in order, with where they lead to."""
+    text = " ".join(page.text)
+    words = ("Bad Signature", "Unsigned?", "Unsigned", "Signed?", "Not read", "Unknown", "Signed")
+    found = re.findall(rf"(\d+)[\s?]+({'|'.join(map(re.escape, words))})\s", text.split("All alerts")[0])
+    return [f"{number} {word}" for number, word in found]
 
-    assert "3 cards are left out" in text
-    assert text.count("<article") == 2
-    assert text.count('<th scope="row"') == 5
+
+def test_claims_and_unread_alerts_are_counted_apart_and_the_most_serious_first() -> None:
+    names = ("signed", "claim", "nothing", "unknown", "claim-unsigned", "unsigned", "claim", "bad-signature")
+
+    page = Page(html_report([DOCUMENTS[name] for name in names], "t"))
+
+    assert chips(page) == [
+        "1 Bad Signature", "1 Unsigned", "1 Unsigned?", "2 Signed?", "1 Not read", "1 Unknown", "1 Signed",
+    ]  # fmt: skip
+    leads = [attrs["href"] for tag, attrs in page.tags if tag == "a" and (attrs["href"] or "").startswith("#row-")]
+    assert leads[:4] == ["#row-8", "#row-6", "#row-5", "#row-2"]
 
 
-def test_every_row_that_has_a_card_links_to_it(report: str) -> None:
-    page = Page(report)
+def numbered(name: str, number: int) -> Document:
+    """Return the document of this kind with a process guid of its own."""
+    document = copy.deepcopy(DOCUMENTS[name])
+    document["subjects"][0]["process_guid"] = f"00000007-0000-{number:04x}-01d1-6cc57f918a60"
+    return document
+
+
+def test_the_most_serious_alerts_get_the_cards_and_the_page_says_what_is_left_out() -> None:
+    names = ["signed"] * 4 + ["unknown", "failed", "claim", "expired", "unsigned"]
+    documents = [numbered(name, at) for at, name in enumerate(names)]
+
+    made = report(documents, "t", max_cards=5)
+
+    page = Page(made.page)
+    assert [attrs["id"] for tag, attrs in page.tags if (attrs.get("id") or "").startswith("alert-")] == [
+        "alert-9", "alert-8", "alert-7", "alert-6", "alert-5",
+    ]  # fmt: skip
+    assert made.summary is not None
+    assert "5 of 9 cards" in made.summary
+    assert "4 Signed (4 alerts)" in made.summary
+    assert made.summary in "".join(page.text)
+    assert [attrs["id"] for tag, attrs in page.tags if tag == "tr" and "id" in attrs] == [
+        f"row-{at}" for at in range(1, 10)
+    ]
+
+
+def test_alerts_about_the_same_process_share_a_card_that_names_their_rows() -> None:
+    documents = [numbered("signed", 1), numbered("unsigned", 2), numbered("signed", 1), numbered("signed", 1)]
+
+    made = report(documents, "t")
+
+    page = Page(made.page)
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+    assert (made.page.count("<article"), made.summary) == (2, None)
+    assert links.count("#alert-1") == 3
+    assert "3 alerts are about this, rows 1 , 3 , 4" in " ".join(" ".join(page.text).split())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"process_guid": None, "md5": "0" * 31 + "1"}, {"process_guid": None, "path": "c:\\elsewhere.exe"},
+     {"process_guid": None, "md5": None, "sha256": None}, {"status": "Expired"}, {"role": "parent"}],
+    ids=["file", "path", "nothing", "status", "role"],
+)  # fmt: skip
+def test_alerts_that_differ_in_what_matters_get_a_card_each(change: dict[str, Any]) -> None:
+    documents = [copy.deepcopy(DOCUMENTS["signed"]) for _ in range(2)]
+    for document in documents:
+        document["subjects"][0].update({key: None for key in change if key in ("process_guid", "md5", "sha256")})
+    documents[1]["subjects"][0].update(change)
+
+    assert len(choose(documents, 10).groups) == 2
+
+
+@given(st.lists(st.sampled_from(sorted(DOCUMENTS)), max_size=30), st.integers(0, 12))
+def test_every_alert_is_in_one_group_and_none_left_out_is_more_serious(names: list[str], most: int) -> None:
+    documents = [DOCUMENTS[name] for name in names]
+
+    choice = choose(documents, most)
+
+    places = sorted(place for group in choice.groups + choice.left_out for place in group)
+    assert places == list(range(len(documents)))
+    kept, rest = ([severity(documents[group[0]]) for group in part] for part in (choice.groups, choice.left_out))
+    assert len(kept) <= most
+    assert not kept or not rest or max(kept) <= min(rest)
+    assert (choice.summary is None) is (not rest)
+
+
+def test_every_row_is_found_again_by_number_time_and_title() -> None:
+    text = " ".join(" ".join(Page(html_report([DOCUMENTS["signed"], DOCUMENTS["unsigned"]], "t")).text).split())
+
+    assert "1 Signed procmon64.exe Driver dropped 2016-04-01T09:28:00Z" in text
+    assert "2 Unsigned procmon64.exe Driver dropped" in text
+
+
+def test_a_command_line_is_shown_whole_and_wraps() -> None:
+    page = html_report([DOCUMENTS["long"]], "t")
+
+    assert "x" * 4000 in page
+    assert "max-height" not in page
+
+
+def test_a_value_over_four_thousand_characters_says_how_much_is_cut() -> None:
+    document = enrichment_document(enrichment(subject(cmdline="x" * 4100)))
+
+    page = html_card(document)
+
+    assert "x" * 4000 + "… (100 more characters)" in page
+    assert "x" * 4001 not in page
+
+
+def test_printing_shows_what_a_screen_scrolls() -> None:
+    printed = "".join(re.findall(r"@media print\{(.*?\})\}", html_card(DOCUMENTS["signed"]), re.DOTALL))
+
+    assert ".cbs-tree{white-space:pre-wrap;overflow:visible}" in printed
+
+
+@pytest.mark.parametrize("name", ["claim", "claim-unsigned"])
+def test_a_claim_never_looks_like_a_record(name: str) -> None:
+    chain = DOCUMENTS[name]["subjects"][0]["lineage"]
+    made = {"html": html_card(DOCUMENTS[name], style=False), "svg": svg_lineage(chain, style=False)}
+
+    for output, text in made.items():
+        classes = {word for found in re.findall(r'class="([^"]*)"', text) for word in found.split()}
+        assert "claimed" in classes, output
+        assert not classes & {"signed", "unsigned", "invalid"}, output
+
+
+def test_every_row_that_has_a_card_links_to_it(page_text: str) -> None:
+    page = Page(page_text)
 
     wanted = {attrs["href"][1:] for tag, attrs in page.tags if tag == "a" and (attrs["href"] or "").startswith("#")}
     assert wanted <= {attrs.get("id") for _tag, attrs in page.tags}
@@ -279,7 +402,31 @@ def test_relatives_are_drawn_and_missing_ones_counted() -> None:
     drawing = svg_lineage(DOCUMENTS["relatives"]["subjects"][0]["lineage"])
 
     assert len(boxes(drawing)) == 5
-    assert "sibling: 1 of 9 shown" in drawing
+    assert "siblings: 1 of 9 shown" in drawing
+
+
+def test_a_drawing_says_that_no_relative_is_recorded() -> None:
+    drawing = svg_lineage(DOCUMENTS["alone"]["subjects"][0]["lineage"])
+
+    assert "siblings: none recorded" in drawing
+    assert "children: none recorded" in drawing
+
+
+def test_a_gap_and_a_relative_are_framed_differently_and_the_legend_says_how() -> None:
+    orphan, related = (svg_lineage(DOCUMENTS[n]["subjects"][0]["lineage"]) for n in ("orphan", "relatives"))
+
+    assert "dashed frame: its start or its document is missing" in orphan
+    assert "no fill: sibling or child" in related
+    assert "dashed frame" not in related
+    assert "legend" not in svg_lineage(DOCUMENTS["signed"]["subjects"][0]["lineage"], style=False)
+
+
+def test_a_drawing_shows_command_lines_and_what_only_the_guid_tells() -> None:
+    drawn = boxes(svg_lineage(DOCUMENTS["orphan"]["subjects"][0]["lineage"]))
+
+    assert "p11.exe /run" in texts(drawn[1])
+    assert any("from the guid: 2016-04-01" in text for text in texts(drawn[0]))
+    assert not any("from the guid" in text for text in texts(drawn[1]))
 
 
 def test_a_drawing_shares_the_page_style_on_request() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -15,7 +16,7 @@ from cbsigned.enrichment import Sources, enrich
 from cbsigned.render.clean import width
 from cbsigned.render.csv import csv_lines
 from cbsigned.render.document import Document, enrichment_document
-from cbsigned.render.html import html_report
+from cbsigned.render.html import report
 from cbsigned.render.markdown import markdown_card
 from cbsigned.render.style import Style
 from cbsigned.render.table import table
@@ -33,7 +34,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     store = tmp_path_factory.mktemp("real") / "real.db"
     ingest(store, [recording])
     with gzip.open(recording, "rt", encoding="utf-8") as lines:
-        alerts = [json.loads(row["_raw"]) for row in csv.DictReader(lines)][::10]
+        alerts = list(csv.DictReader(lines))[::10]
     source = StoreSource(store)
     return [enrichment_document(e) for e in enrich(alerts, Sources(source, source, source), Settings())]
 
@@ -51,4 +52,23 @@ def test_every_output_can_be_made_of_every_document(documents: list[Document]) -
     assert max(width(line) for d in documents for line in card(d, Style(120)).split("\n")) <= 120
     assert max(len(markdown_card(document)) for document in documents) <= 30_000
     assert len(list(csv.DictReader("".join(csv_lines(documents)).splitlines()))) >= len(documents)
-    assert html_report(documents, "t").count("<article") == len(documents)
+    made = report(documents, "t")
+    assert (made.page.count('<th scope="row"'), made.summary) == (len(documents), None)
+    assert made.page.count("<article") < len(documents)
+
+
+def test_the_unsigned_ones_get_the_first_cards(documents: list[Document]) -> None:
+    unsigned = {d["md5"] for d in documents if d["status"] == "Unsigned"}
+
+    page = report(documents, "t", max_cards=len(unsigned)).page
+
+    assert unsigned
+    assert set(re.findall(r"<dt>MD5</dt><dd><bdi dir=\"ltr\">(\w+)", page)) <= unsigned
+    assert "Unsigned —" in " ".join(re.sub(r"<[^>]*>", "", page).split())
+
+
+def test_every_csv_row_names_the_row_of_the_export(documents: list[Document]) -> None:
+    rows = list(csv.DictReader("".join(csv_lines(documents)).splitlines()))
+
+    assert [row["number"] for row in rows] == [str(at) for at in range(1, len(documents) + 1)]
+    assert all(row["_serial"] and row["_time"] and row["alert_at"] for row in rows)
