@@ -165,9 +165,9 @@ def _local(milliseconds: Optional[int]) -> Optional[str]:
 ENDPOINTS = [
     Endpoint("/api/v1/sensor", sensor_list, Right.SENSORS),
     Endpoint("/api/v1/sensor/{number}", sensor, Right.SENSORS),
-    Endpoint("/api/v2/sensor", sensor_pages, Right.SENSORS, since=(5, 2)),
-    Endpoint("/api/v3/group", groups, Right.SENSORS, since=(6,)),
-    Endpoint("/api/v3/group/{number}", groups, Right.SENSORS, since=(6,)),
+    Endpoint("/api/v2/sensor", sensor_pages, Right.SENSORS),
+    Endpoint("/api/v3/group", groups, Right.SENSORS),
+    Endpoint("/api/v3/group/{number}", groups, Right.SENSORS),
     Endpoint("/api/group", groups, Right.SENSORS, until=(6,)),
     Endpoint("/api/group/{number}", groups, Right.SENSORS, until=(6,)),
     Endpoint("/api/v1/watchlist", watchlist, Right.SENSORS),

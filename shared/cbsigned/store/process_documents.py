@@ -162,7 +162,7 @@ def _besides(document: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, 
     for name, value in document.items():
         if name in _ADDRESSES:
             added[name] = signed_address(value)
-        elif (name in _TEXTS and isinstance(value, str) and value) or (
+        elif (name in _TEXTS and isinstance(value, str) and (value or name == "emet_config")) or (
             name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool)
         ):
             added[name] = value
