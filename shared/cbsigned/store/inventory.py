@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ _WINDOWS = (
     "SELECT 1 FROM process p JOIN path f ON f.id = p.path_id WHERE p.host_id = ? AND f.value LIKE '_:\\%' LIMIT 1"
 )
 _HITS = "SELECT k.name, m.at, m.body FROM kind k JOIN message m ON m.kind_id = k.id WHERE k.name LIKE ? ORDER BY m.id"
+_VALUES = {
+    **dict.fromkeys(("process_name", "parent_name", "childproc_name"), "SELECT value FROM name"),
+    "path": "SELECT value FROM path",
+    "hostname": "SELECT value FROM host",
+    "username": "SELECT value FROM account",
+    "domain": "SELECT value FROM domain",
+    "digsig_result": "SELECT DISTINCT word AS value FROM binary_record",
+    "digsig_publisher": "SELECT DISTINCT publisher AS value FROM binary_record",
+    "digsig_issuer": "SELECT DISTINCT issuer AS value FROM binary_record",
+    "digsig_subject": "SELECT DISTINCT subject AS value FROM binary_record",
+    "digsig_prog_name": "SELECT DISTINCT program_name AS value FROM binary_record",
+}
 
 
 @dataclass(frozen=True)
@@ -150,6 +163,18 @@ def prevalence(db: sqlite3.Connection, binary: Optional[int]) -> Prevalence:
     hosts = db.execute("SELECT count(*) FROM bin_host WHERE binary_id = ?", (binary,)).fetchone()[0]
     ran = db.execute("SELECT count(*) FROM process WHERE binary_id = ?", (binary,)).fetchone()[0]
     return Prevalence(int(hosts), int(ran), int(db.execute("SELECT count(*) FROM process").fetchone()[0]))
+
+
+def values_of(db: sqlite3.Connection, field: str, prefix: str, limit: int) -> list[str]:
+    """Return the values of a field of the query language that begin with a text, in any case, sorted.
+
+    Fields whose values are not kept as a list of their own have none.
+    """
+    if field not in _VALUES:
+        return []
+    escaped = re.sub(r"([\\%_])", r"\\\1", prefix)
+    sql = f"SELECT value FROM ({_VALUES[field]}) WHERE value LIKE ? ESCAPE '\\' ORDER BY value LIMIT ?"  # noqa: S608
+    return [str(row[0]) for row in db.execute(sql, (f"{escaped}%", limit)) if row[0]]
 
 
 def extent_of(db: sqlite3.Connection) -> Extent:

@@ -91,8 +91,9 @@ def test_sensors_are_told_with_their_own_addresses(real: Client) -> None:
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        ({"hostname": "WIN81"}, [1]), ({"hostname": "win81"}, []), ({"ip": "172.22."}, [1, 9]),
-        ({"ip": "172.22.5.141"}, [9]), ({"groupid": "1"}, [1, 9]), ({"groupid": "2"}, []), ({"hostname": "%"}, []), ({"hostname": "' or 1"}, []),
+        ({"hostname": "WIN81"}, [1]), ({"hostname": "win81"}, []), ({"hostname": "%"}, []),
+        ({"hostname": "' or 1"}, []), ({"ip": "172.22."}, [1, 9]), ({"ip": "172.22.5.141"}, [9]),
+        ({"groupid": "1"}, [1, 9]), ({"groupid": "2"}, []),
     ],
 )  # fmt: skip
 def test_sensors_are_searched_by_parts_of_name_and_address(
@@ -143,3 +144,26 @@ def test_a_store_is_one_hot_partition(real: Client) -> None:
 
     assert told["writer"]["status"] == "hot"
     assert told["writer"]["info"]["numDocs"] == 1579
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        ("process", "proc", ["process_id:", "process_md5:", "process_name:", "process_sha256:"]),
+        ("binary", "process_name:x digsig_res", ["digsig_result:"]),
+        ("process", "digsig_result:s", ["digsig_result:Signed"]),
+        ("process", '-(hostname:"jason', ["hostname:JASON-WIN81-VM"]),
+        ("process", "process_name:%", []),
+        ("process", "nothing:x", []),
+    ],
+)
+def test_a_query_is_completed_from_fields_and_values(real: Client, kind: str, text: str, found: list[str]) -> None:
+    told = real.get(f"/api/v1/{kind}/autocomplete", q=text).json()
+
+    assert told["suggestions"] == found
+
+
+def test_a_value_that_needs_quotes_is_completed_with_them(real: Client) -> None:
+    told = real.get("/api/v1/process/autocomplete", q="path:c:\\windows\\system32\\cmd").json()
+
+    assert 'path:"c:\\\\windows\\\\system32\\\\cmd.exe"' in told["suggestions"]
