@@ -88,7 +88,13 @@ def evidence(found: Optional[Document]) -> str:
     said = f'word "{found["word"]}"' if found["word"] is not None else "no word"
     if found["code"]:
         said += f", code {found['code']}"
-    parts = (f"{found['record']} of {found['source']}", f"recorded {made}", f"read {found['read_at']}", said)
+    alone = found["record"] == found["source"]  # a claim: both are the alert
+    parts = (
+        f"the {found['record']} itself" if alone else f"{found['record']} of {found['source']}",
+        f"recorded {made}",
+        f"read {found['read_at']}",
+        said,
+    )
     return "; ".join((*parts, found["certainty"]))
 
 
@@ -116,8 +122,7 @@ def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
 def why(document: Document) -> str:
     """Return the reason for tables: without what has a column of its own there, beginning with what matters.
 
-    The status word before it goes, the hash of the file, and the source, which is the same in every row; what only
-    the alert says is said first.
+    The status word before it goes, the hash of the file, and the source, which is the same in every row.
     """
     reason, status = str(document["reason"]), str(document["status"])
     if reason.startswith(f"{status}: "):
@@ -127,14 +132,10 @@ def why(document: Document) -> str:
         if first.get(name):
             reason = reason.replace(f" of {first[name]}", "")
     reason = _SOURCE.sub("", reason)
-    if look(document) == CLAIMED and not reason.startswith(_CLAIMS):
-        reason = f"{_CLAIMS[0]}: {_CLAIM.sub('', reason)}"
     return reason[:1].upper() + reason[1:]
 
 
 _SOURCE = re.compile(r" in (?:store|edr):\S+?(?=[:.,;]?(?:\s|$))")
-_CLAIMS = ("Only the alert says so", "So says the alert")
-_CLAIM = re.compile(r"So says the alert; the source does not: ")
 
 
 def pivots(node: Document) -> list[str]:

@@ -50,7 +50,7 @@ _ALERTS = (
     _Column("#", 7, 7),
     _Column("time", 16, 16, room=_ROOM_FOR_ALERT),
     _Column("alert", 10, 28, room=_ROOM_FOR_ALERT),
-    _Column("status", 21, 21),
+    _Column("status", 20, 20),
     _Column("process", 12, 28, clip=Style.clip_middle),
     _Column("hash", _SHORT_HASH, _LONG_HASH, 1),
     _Column("publisher", 10, 24, 4),
@@ -60,7 +60,7 @@ _ALERTS = (
     _Column("why", 16, 10_000),
 )
 _LEAST_WHY = 20
-_LONG_NUMBER = 6  # cells of a number where the number of rows is not known yet
+_UNCUT = {"#": 6, "status": 20}  # cells for a million rows and `Explicit Distrust?`
 
 
 def table(documents: Iterable[Document], style: Optional[Style] = None) -> Iterator[str]:
@@ -126,7 +126,8 @@ def _lines(columns: Sequence[_Column], rows: Iterable[_Row], style: Style) -> It
     rest = iter(rows)
     first = list(islice(rest, _LOOK_AHEAD))
     natural = [max([width(c.title), *(width(row.cells[at]) for row in first)]) for at, c in enumerate(columns)]
-    natural[0] = max(natural[0], _LONG_NUMBER if len(first) == _LOOK_AHEAD else 0)
+    if len(first) == _LOOK_AHEAD:  # what comes later may be longer, and neither a number nor a status is ever cut
+        natural = [max(cells, _UNCUT.get(c.title, 0)) for cells, c in zip(natural, columns)]
     widths = _widths(columns, natural, style.width)
     yield _line(columns, _Row([c.title for c in columns], dict.fromkeys(range(len(columns)), _DIM)), widths, style)
     yield style.own((" " * _GAP).join("─" * w for w in widths.values()))

@@ -71,7 +71,7 @@ class _Tree:
         name = style.clip(f"{style.mark(looks)} {style.value(shown(node))}", max(8, style.width - width(branch)))
         told = self._bare(node)
         room = max(0, style.width - width(branch) - width(name) - 2)
-        about, rest = self._about(node, tag, room, told)
+        about, rest = self._about(node, tag, room)
         yield (branch + style.paint(name, mark(looks).ansi) + "  " + style.clip(about, room)).rstrip()
         beside = [" "] * (width(branch) + 2)
         for column, drawn in ((self._column(level - 1), level > 0 and not last), (self._column(level), parent)):
@@ -84,13 +84,13 @@ class _Tree:
     def _bare(self, node: Document) -> bool:
         return not self.own and node is self.lineage["nodes"][0]
 
-    def _about(self, node: Document, tag: str, room: int, whole: bool) -> tuple[str, list[str]]:
+    def _about(self, node: Document, tag: str, room: int) -> tuple[str, list[str]]:
         """Return what stands behind a name, and what of it has to go below for lack of room."""
         pid = f"pid {node['pid']}" if node["pid"] is not None and node["name"] else None
         source = "pid and start from the guid" if node["from_guid"] else None
         parts = [str(part) for part in (word(node), tag, pid, node["user"], node["started_at"], source) if part]
         kept = len(parts)
-        while kept > 1 and not whole and width(self._joined(parts[:kept])) > room:
+        while kept > 1 and width(self._joined(parts[:kept])) > room:
             kept -= 1
         return self._joined(parts[:kept]), parts[kept:]
 

@@ -125,7 +125,8 @@ def subject(
 def claim(found: Signature) -> Signature:
     """Return a signature that only the alert speaks for."""
     evidence = Evidence("alert", "alert", None, NOW, Certainty.CLAIMED, found.status.value, None)
-    reason = f"{found.reason} So says the alert; the source does not: No binary record of {found.hash} in store:lab.db."
+    told = f"No binary record of {found.hash} in store:lab.db: Unknown, not Unsigned."
+    reason = f"The alert itself says {found.status.value}; no record confirms it. {told}"
     return replace(found, cause=Cause.CLAIM, reason=reason, evidence=evidence)
 
 

@@ -130,6 +130,13 @@ def test_rows_are_numbered_as_the_alerts_come_also_where_their_number_is_not_kno
     assert [line.split()[0] for line in lines] == [str(number) for number in range(1, 1235)]
 
 
+def test_a_status_that_comes_late_is_not_cut() -> None:
+    lines = list(table([DOCUMENTS["signed"]] * 300 + [DOCUMENTS["claim-unsigned"]] + [DOCUMENTS["explicit-distrust"]]))
+
+    assert "◇ Unsigned? " in lines[-2]
+    assert "▲ Explicit Distrust " in lines[-1]
+
+
 def test_why_begins_with_what_matters() -> None:
     document = copy.deepcopy(DOCUMENTS["unknown"])
     md5 = document["subjects"][0]["md5"]
@@ -150,7 +157,8 @@ def test_what_only_the_alert_says_looks_like_no_answer(name: str) -> None:
         assert f"◇ {word}?" in text, output
         assert not re.search(r"[✓◆] (Signed|Unsigned)[^?]*procmon64", text.split("\n")[0]), output
         assert "\x1b[32m" not in text.split("\n")[0], output
-    assert why(document).startswith("Only the alert says so: ")
+    assert why(document).startswith(f"The alert itself says {word}; no record confirms it. No binary record: ")
+    assert "Evidence       the alert itself; " in card(document, Style(200))
     assert "(so says the alert)" in made["card"].split("\n")[0]
     assert "(so says the alert)" in made["markdown"].split("\n")[0].replace("\\", "")
     assert csv_rows(document)[0]["verdict"] == f"claimed: {word.lower()}"
