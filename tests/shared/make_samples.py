@@ -33,7 +33,9 @@ of Carbon Black EDR 6.1 and its event forwarder. `make demo` builds a store of `
 **SDL-DEV.** `explorer.exe` runs `procmon.exe`, which writes and starts `procmon64.exe` (MD5 `{procmon64}`). That one
 writes the driver `procmon23.sys` (MD5 `{procmon23}`), `System` loads it, and the file is deleted. Drop, run, load a
 driver, delete: the pattern of an attack, and the ordinary way in which a signed Sysinternals tool works. What tells
-them apart is the signature of each file and the lineage. Note the *program name* in the signatures, `Process
+them apart is the signature of each file and the lineage. (The enrichment answers for the processes and files that an
+alert names: that it was `procmon64.exe` that wrote the driver stands in the telemetry, in `filemod` events, and not in
+an enrichment; an alert on the driver alone has no lineage.) Note the *program name* in the signatures, `Process
 Monitor` and `procmon`: free text of the signer, equal to none of the file names. Asking for a file by MD5 *and*
 program name, as was done in 2017, finds none of the three.
 

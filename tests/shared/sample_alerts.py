@@ -50,8 +50,8 @@ def _stories(world: World, docs: dict[str, Any]) -> Iterator[Sample]:
     first, second = world.programs["procmon"], world.programs["procmon64"]
     yield Sample(
         "watchlist.hit.process",
-        "SDL-DEV: procmon64.exe, which wrote procmon23.sys, was itself written and started by procmon.exe; all of it "
-        "signed, so the verdict is calm and the lineage tells why",
+        "SDL-DEV: procmon64.exe, started by procmon.exe; all of the lineage is signed, so the verdict is calm. That it "
+        "wrote procmon23.sys stands in the telemetry alone",
         _hit(second, 21, "Executable that writes drivers", childproc_count=0, filemod_count=4, regmod_count=3),
         "Signed", "root",
     )  # fmt: skip
@@ -61,7 +61,7 @@ def _stories(world: World, docs: dict[str, Any]) -> Iterator[Sample]:
     )  # fmt: skip
     yield Sample(
         "watchlist.hit.binary", "the driver procmon23.sys, loaded by System and then deleted: the file is gone, its "
-        "record stays", _binary_hit(docs[PROCMON23], 22, "Newly loaded drivers"), "Signed",
+        "record stays; a file has no lineage", _binary_hit(docs[PROCMON23], 22, "Newly loaded drivers"), "Signed",
     )  # fmt: skip
     yield Sample(
         "watchlist.storage.hit.binary", "the same driver in the stored shape",
@@ -104,7 +104,7 @@ def _unknown(world: World) -> Iterator[Sample]:
     claim = md5_of("seen by the alert alone")
     yield Sample(
         "alert.watchlist.hit.query.binary",
-        "the server holds no record; the alert's own word is shown, marked as its claim",
+        "the server holds no record; the alert's own word is shown as `Unsigned?`, marked as its claim",
         {
             "type": "alert.watchlist.hit.query.binary", "alert_type": "watchlist.hit.query.binary",
             "unique_id": _uuid("claim"), "status": "Unresolved", "alert_severity": "45.0", "feed_id": "-1",
