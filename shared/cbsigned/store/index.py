@@ -108,9 +108,9 @@ def indexed_up_to(db: sqlite3.Connection, name: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def backlog(db: sqlite3.Connection) -> int:
-    """Return how many texts and messages are not indexed yet; a search scans the texts."""
-    return sum(_last(db, name) - indexed_up_to(db, name) for name in (*TABLES, MESSAGES))
+def backlog(db: sqlite3.Connection, *, messages: bool = False) -> int:
+    """Return how many texts are not indexed yet, which a search scans; or messages, whose facts it misses."""
+    return sum(_last(db, name) - indexed_up_to(db, name) for name in ((MESSAGES,) if messages else TABLES))
 
 
 def catch_up(db: sqlite3.Connection, *, least: int = 1, progress: Optional[Progress] = None) -> int:

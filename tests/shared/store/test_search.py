@@ -1,0 +1,170 @@
+"""Searches over a small store: pages, order, totals, facets, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbsigned.query import QueryError, parse
+from cbsigned.store.database import open_reader
+from cbsigned.store.search import Page, search_binaries, search_processes
+from cbsigned.timing import Deadline
+from shared.store.telemetry import AT, MD5, PARENT_MD5, Take, event, guid_of, start
+
+
+def searched(store: Path, text: str, search: str = "process", **options: Any) -> Page:
+    """Return what a query finds."""
+    db = open_reader(store)
+    try:
+        find = search_processes if search == "process" else search_binaries
+        return find(db, parse(text, search), **options)
+    finally:
+        db.close()
+
+
+def document(md5: str, **members: Any) -> dict[str, Any]:
+    """Return a binary document."""
+    given: dict[str, Any] = {
+        "md5": md5.upper(), "digsig_result": "Signed", "digsig_result_code": "0", "observed_filename": ["c:\\x.exe"],
+        "orig_mod_len": 7, "is_64bit": True, "server_added_timestamp": "2021-04-20T10:00:00Z",
+    }  # fmt: skip
+    return {**given, **members}
+
+
+@pytest.fixture
+def store(take: Take) -> Path:
+    """Twenty processes, one a second, two images, three users; and the two binaries."""
+    starts = [
+        start(
+            100 + n, timestamp=AT + n, command_line=f"run.exe /n {n}", username=f"user{n % 3}",
+            md5=(MD5 if n % 2 else PARENT_MD5).upper(),
+        )
+        for n in range(20)
+    ]  # fmt: skip
+    docs = [document(MD5), document(PARENT_MD5, digsig_result="Unsigned", digsig_result_code="2148204800")]
+    return take(*starts, *docs)[0]
+
+
+def test_page_is_newest_first_and_the_total_is_of_all_pages(store: Path) -> None:
+    first = searched(store, "process_name:updater.exe", rows=5)
+    second = searched(store, "process_name:updater.exe", rows=5, start=5)
+
+    assert [d["process_pid"] for d in first.documents] == [119, 118, 117, 116, 115]
+    assert [d["process_pid"] for d in second.documents] == [114, 113, 112, 111, 110]
+    assert (first.total, second.total, first.incomplete) == (20, 20, False)
+
+
+def test_no_rows_only_count(store: Path) -> None:
+    assert searched(store, "process_name:updater.exe", rows=0).total == 20
+
+
+def test_start_beyond_the_end_is_an_empty_page_with_the_true_total(store: Path) -> None:
+    page = searched(store, "process_name:updater.exe", start=100)
+
+    assert (page.documents, page.total) == ([], 20)
+
+
+@pytest.mark.parametrize(
+    ("sort", "pids"),
+    [
+        ("last_update asc", [100, 101]), ("last_update desc", [119, 118]), ("process_pid desc", [119, 118]),
+        ("process_pid", [100, 101]), ("username desc", [117, 114]), ("username asc", [100, 103]),
+        ("cmdline asc", [100, 101]),
+    ],
+)  # fmt: skip
+def test_page_is_sorted_as_asked(store: Path, sort: str, pids: list[int]) -> None:
+    page = searched(store, "process_name:updater.exe", sort=sort, rows=2)
+
+    assert pids == [d["process_pid"] for d in page.documents]
+
+
+def test_joined_field_selects_by_the_record_of_the_image(store: Path) -> None:
+    page = searched(store, "digsig_result:Unsigned", rows=20)
+
+    assert {d["process_md5"] for d in page.documents} == {PARENT_MD5}
+    assert page.total == 10
+
+
+def test_thousand_hashes_in_one_query_are_one_look_up(store: Path) -> None:
+    text = " or ".join(f"process_md5:{n:032x}" for n in range(1, 1000)) + f" or process_md5:{MD5}"
+
+    assert searched(store, text).total == 10
+
+
+def test_thousand_different_clauses_are_not_too_deep_for_sqlite(store: Path) -> None:
+    text = " or ".join(f"cmdline:word{n}" for n in range(1000))
+
+    assert searched(store, text).total == 0
+
+
+def test_facets_count_what_was_found(store: Path) -> None:
+    page = searched(store, "username:(user0 or user1)", facets=["username_full", "process_md5"])
+
+    assert page.facets["username_full"] == [
+        {"name": "user0", "value": 7, "percent": 100.0, "ratio": "50.0"},
+        {"name": "user1", "value": 7, "percent": 100.0, "ratio": "50.0"},
+    ]
+    assert sum(entry["value"] for entry in page.facets["process_md5"]) == 14
+
+
+def test_binary_search_finds_documents(store: Path) -> None:
+    page = searched(store, "digsig_result:Signed observed_filename:x.exe", "binary")
+
+    assert [d["md5"] for d in page.documents] == [MD5.upper()]
+
+
+@pytest.mark.parametrize("field", ["blocked_status", "has_emet_config"])
+def test_field_that_the_store_has_nothing_for_is_refused_by_name(store: Path, field: str) -> None:
+    with pytest.raises(QueryError, match=f"{field} is not supported by the embedded store"):
+        searched(store, f"{field}:true")
+
+
+def test_unknown_sort_names_those_there_are(store: Path) -> None:
+    with pytest.raises(QueryError, match=r"Cannot sort by 'nonsense desc'.*last_update"):
+        searched(store, "", sort="nonsense desc")
+
+
+def test_unknown_facet_names_those_there_are(store: Path) -> None:
+    with pytest.raises(QueryError, match=r"no facet nonsense.*process_md5"):
+        searched(store, "", facets=["nonsense"])
+
+
+def test_search_that_is_late_is_an_incomplete_page_that_says_so(take: Take) -> None:
+    store, _ = take(*(start(n, command_line=f"a {n}") for n in range(1, 3000)))
+
+    page = searched(store, "-cmdline:*z*", deadline=Deadline(0))
+
+    assert page.incomplete
+    assert len(page.documents) <= page.total < 2_999
+    assert "stopped at its deadline" in page.notes[-1]
+
+
+def test_late_search_leaves_the_connection_fit_for_the_next(take: Take) -> None:
+    store, _ = take(*(start(n, command_line=f"a {n}") for n in range(1, 3000)))
+    db = open_reader(store)
+    query = parse("-cmdline:*z*", "process")
+    try:
+        search_processes(db, query, deadline=Deadline(0))
+
+        assert search_processes(db, query).total == 2_999
+    finally:
+        db.close()
+
+
+def test_wildcard_that_no_index_serves_says_that_it_compared_everything(store: Path) -> None:
+    page = searched(store, "path:*dater.exe")
+
+    assert page.total == 20
+    assert "every distinct path was compared" in page.notes[0]
+
+
+def test_process_is_found_by_its_events(take: Take) -> None:
+    store, _ = take(
+        start(1), start(2), event("filemod", 1, path="c:\\temp\\a.sys", action="create"),
+        event("regmod", 2, path="\\registry\\machine\\system\\controlset001\\services\\a", action="createkey"),
+    )  # fmt: skip
+
+    assert [d["id"] for d in searched(store, "filemod:temp\\a.sys").documents] == [guid_of(1)]
+    assert [d["id"] for d in searched(store, "regmod:currentcontrolset\\services\\a").documents] == [guid_of(2)]
