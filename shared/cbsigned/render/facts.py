@@ -21,6 +21,7 @@ __all__ = [
     "lineage_names",
     "lineage_short",
     "pivots",
+    "publisher",
     "shown",
     "unknowns",
     "verdict_word",
@@ -55,12 +56,16 @@ def facts(document: Document, subject: Document) -> list[tuple[str, str]]:
     signature = subject["signature"]
     alert = document["alert"] or {}
     parts = (alert.get("title"), alert.get("kind"), alert.get("id"), alert.get("at"))
-    rows = [
+    said = " (so says the alert)" if look(subject) == CLAIMED else ""
+    signer = (
         ("Publisher", signature["publisher"]),
         ("Issuer", signature["issuer"]),
         ("Subject", signature["subject"] if signature["subject"] != signature["publisher"] else None),
         ("Program name", signature["program_name"]),
         ("Signed at", signature["signed_at"]),
+    )
+    rows = [
+        *((label, f"{value}{said}") for label, value in signer if value),
         ("Evidence", evidence(signature["evidence"])),
         ("Alert claims", _claim(subject["claimed"])),
         ("Role", subject["role"] if subject["role"] != "process" else None),
@@ -117,6 +122,14 @@ def lineage_names(lineage: Optional[Document]) -> list[str]:
 def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
     """Return a lineage in one line, newest first: `git ← code helper ← code ← …`."""
     return f" {arrow} ".join(lineage_names(lineage))
+
+
+def publisher(document: Document) -> Optional[str]:
+    """Return who signed an alert's first subject, for tables; None where only the alert says so."""
+    if not document["subjects"] or look(document) == CLAIMED:
+        return None
+    found: Optional[str] = document["subjects"][0]["signature"]["publisher"]
+    return found
 
 
 def why(document: Document) -> str:

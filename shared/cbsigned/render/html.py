@@ -12,7 +12,7 @@ from cbsigned.errors import ConfigError
 from cbsigned.render.choice import Choice, choose
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
-from cbsigned.render.facts import counts, facts, headline, lineage_names, unknowns, verdict_word, why
+from cbsigned.render.facts import counts, facts, headline, lineage_names, publisher, unknowns, verdict_word, why
 from cbsigned.render.marks import look, mark, ordered, word
 from cbsigned.render.style import Style
 from cbsigned.render.svg import SVG_STYLE, svg_lineage, svg_mark
@@ -160,7 +160,7 @@ def _row(document: Document, card: Optional[int]) -> Document:
         "at": alert.get("at"),
         "host": first.get("host"),
         "user": first.get("user"),
-        "publisher": (first.get("signature") or {}).get("publisher"),
+        "publisher": publisher(document),
         "lineage": lineage_names(first.get("lineage")),
         "reason": why(document),
     }

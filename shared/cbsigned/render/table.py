@@ -9,7 +9,7 @@ from typing import Optional
 
 from cbsigned.render.clean import pad, width
 from cbsigned.render.document import Document
-from cbsigned.render.facts import lineage_names, why
+from cbsigned.render.facts import lineage_names, publisher, why
 from cbsigned.render.marks import look, mark, word
 from cbsigned.render.style import Style
 
@@ -91,7 +91,6 @@ def _columns(room: int) -> list[_Column]:
 def _alert_row(number: int, document: Document, style: Style) -> _Row:
     subjects, alert = document["subjects"], document["alert"] or {}
     first = subjects[0] if subjects else {}
-    signature = first.get("signature") or {}
     more = f" +{len(subjects) - 1}" if len(subjects) > 1 else ""
     found_hash = style.value(first.get("md5") or first.get("sha256"))
     looks = look(document)
@@ -102,7 +101,7 @@ def _alert_row(number: int, document: Document, style: Style) -> _Row:
         f"{style.mark(looks)} {style.value(word(document))}",
         style.value(first.get("name") or first.get("role")) + more,
         found_hash if style.width >= _ROOM_FOR_LONG_HASH else found_hash[:_SHORT_HASH],
-        style.value(signature.get("publisher")),
+        style.value(publisher(document)),
         style.value(first.get("host")),
         style.value(first.get("user")),
         _ancestors(first.get("lineage"), style),

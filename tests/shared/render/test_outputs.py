@@ -158,6 +158,8 @@ def test_what_only_the_alert_says_looks_like_no_answer(name: str) -> None:
         assert not re.search(r"[✓◆] (Signed|Unsigned)[^?]*procmon64", text.split("\n")[0]), output
         assert "\x1b[32m" not in text.split("\n")[0], output
     assert why(document).startswith(f"The alert itself says {word}; no record confirms it. No binary record: ")
+    assert "Microsoft Corporation" not in row
+    assert "Microsoft Corporation (so says the alert)" in made["card"]
     assert "Evidence       the alert itself; " in card(document, Style(200))
     assert "(so says the alert)" in made["card"].split("\n")[0]
     assert "(so says the alert)" in made["markdown"].split("\n")[0].replace("\\", "")
