@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -30,6 +31,7 @@ HOSTILE = (
     "zero\u200bwidth\ufeff\ud800.exe",
     "@everyone www.evil.test",
 )  # fmt: skip
+_ISOLATES = "\u2066\u2069"
 _WORDS = {
     SigningStatus.SIGNED: "signed",
     SigningStatus.UNSIGNED: "unsigned",
@@ -181,3 +183,8 @@ def hostile(text: str) -> Enrichment:
     verdict = Verdict(SigningStatus.UNSIGNED, "unsigned", text, (text,))
     told = Subject(poisoned.observables, bad, verdict, poisoned.lineage, {}, (Gap(text, Cause.NOT_FOUND, text),))
     return enrichment(told, title=text, id=text, kind=text, link=f"javascript:{text}")
+
+
+def hidden(text: str) -> list[str]:
+    """Return the characters of a text that nobody sees, our own isolates and line ends left out."""
+    return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _ISOLATES + "\n"]

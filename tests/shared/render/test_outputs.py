@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import re
-import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbsigned.lineage import EndedBy
 from cbsigned.render.clean import clean, clip, clip_left, clip_middle, isolate, width, wrap
-from cbsigned.render.csv import COLUMNS, LINEAGE_COLUMNS, csv_lines, csv_rows, lineage_rows, spreadsheet_safe
+from cbsigned.render.csv import csv_rows
 from cbsigned.render.document import enrichment_document
 from cbsigned.render.facts import age, headline, lineage_short, why
-from cbsigned.render.markdown import escape_markdown, markdown_card, markdown_lineage
+from cbsigned.render.markdown import escape_markdown, markdown_card
 from cbsigned.render.marks import CLAIMED, NOT_READ, mark, severity, word
 from cbsigned.render.style import Style, can_draw
 from cbsigned.render.table import table
-from cbsigned.render.text import card, lineage_text
+from cbsigned.render.text import card
 from cbsigned.status import SigningStatus
-from shared.render.factory import HOSTILE, enrichment, hostile, kinds, subject
+from shared.render.factory import HOSTILE, enrichment, hidden, hostile, kinds, subject
 
 DOCUMENTS = {name: enrichment_document(made) for name, made in kinds().items()}
-ISOLATES = "\u2066\u2069"
-
-
-def hidden(text: str) -> list[str]:
-    """Return the characters of a text that nobody sees, our own isolates and line ends left out."""
-    return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in ISOLATES + "\n"]
 
 
 @given(st.text())
@@ -243,115 +233,12 @@ def test_card_of_an_alert_that_names_nothing_says_so_once() -> None:
     assert text.count("nothing to look up.") == 1
 
 
-def test_lineage_has_the_oldest_on_top_and_marks_the_process() -> None:
-    chain = DOCUMENTS["deep"]["subjects"][0]["lineage"]
-
-    lines = lineage_text(chain, Style(160)).split("\n")
-
-    assert lines[0] == "↑ ended: depth limit — The reason of depth limit."
-    assert "ancestor11.exe" in lines[1]
-    assert "oldest" in lines[1]
-    named = [line for line in lines if "this process" in line]
-    assert len(named) == 1
-    assert "procmon64.exe" in named[0]
-    assert sum(".exe  " in line for line in lines) == 13
-
-
-def test_lineage_says_how_many_relatives_are_missing() -> None:
-    chain = DOCUMENTS["relatives"]["subjects"][0]["lineage"]
-
-    assert "1 of 9 shown" in lineage_text(chain)
-    assert "1 of 9 shown" in markdown_lineage(chain)
-
-
-def test_lineage_says_that_no_relative_is_recorded() -> None:
-    chain = DOCUMENTS["alone"]["subjects"][0]["lineage"]
-
-    for text in (lineage_text(chain), markdown_lineage(chain)):
-        assert "siblings: none recorded" in text
-        assert "children: none recorded" in text
-
-
-@pytest.mark.parametrize("cells", [80, 120])
-def test_every_process_of_a_lineage_shows_what_one_searches_on_whole(cells: int) -> None:
-    for name in ("deep", "relatives", "orphan"):
-        chain = DOCUMENTS[name]["subjects"][0]["lineage"]
-        nodes = chain["nodes"] + [
-            n for part in ("children", "siblings") for n in (chain[part] or {"nodes": []})["nodes"]
-        ]
-
-        for text in (lineage_text(chain, Style(cells)), markdown_lineage(chain).replace("\\", "")):
-            for node in nodes:
-                assert f"guid {node['guid']}" in text
-                assert f"host {node['host']}" in text
-                assert node["started_at"] in text
-                assert node["md5"] is None or f"md5 {node['md5']}" in text
-
-
-@pytest.mark.parametrize("cells", [40, 60, 80, 120])
-@pytest.mark.parametrize("name", [name for name, d in DOCUMENTS.items() if d["subjects"]])
-def test_lineage_lines_fit(name: str, cells: int) -> None:
-    lines = lineage_text(DOCUMENTS[name]["subjects"][0]["lineage"], Style(cells)).split("\n")
-
-    assert [line for line in lines if width(line) > cells] == []
-
-
-def test_lines_of_the_tree_run_on_beside_what_stands_below_a_process() -> None:
-    lines = lineage_text(DOCUMENTS["relatives"]["subjects"][0]["lineage"], Style(80)).split("\n")
-
-    at = next(number for number, line in enumerate(lines) if "sibling.exe" in line)
-    column = lines[at].index("├")
-    end = next(number for number, line in enumerate(lines) if line[column : column + 1] == "└")
-    assert end > at + 2
-    assert {line[column] for line in lines[at + 1 : end]} <= {"│", "├"}
-
-
-def test_a_lineage_without_lines_of_its_own_for_the_process_has_them_for_the_others() -> None:
-    chain = DOCUMENTS["signed"]["subjects"][0]["lineage"]
-
-    text = lineage_text(chain, Style(120), own=False)
-
-    assert chain["nodes"][1]["guid"] in text
-    assert chain["nodes"][0]["guid"] not in text
-
-
-@pytest.mark.parametrize("name", ["unknown", "unsigned"])
-def test_lineage_tells_why_also_of_the_process_itself(name: str) -> None:
-    chain = DOCUMENTS[name]["subjects"][0]["lineage"]
-
-    assert chain["nodes"][0]["reason"] in " ".join(lineage_text(chain, Style(160)).replace("│", "").split())
-
-
-def test_a_long_command_line_wraps_to_four_lines_and_says_how_much_is_cut() -> None:
-    chain = copy.deepcopy(DOCUMENTS["signed"]["subjects"][0]["lineage"])
-    command = " ".join(f"word{number:04}" for number in range(400))
-    chain["nodes"][0]["cmdline"] = command
-
-    lines = [line.strip(" │") for line in lineage_text(chain, Style(80)).split("\n") if "word0" in line]
-
-    assert len(lines) == 4
-    cut = re.search(r"^(.*)… \((\d[\d,]*) more characters\)$", lines[-1])
-    assert cut is not None
-    shown = " ".join([*lines[:-1], cut[1]])
-    assert command.startswith(shown)
-    assert len(command) - len(shown) == int(cut[2].replace(",", ""))
-
-
 @given(st.text(max_size=700), st.integers(40, 90), st.booleans())
 def test_cut_values_fit_and_hold_no_hidden_character(text: str, cells: int, ascii_only: bool) -> None:
     lines = Style(cells, ascii_only=ascii_only).lines(text, cells)
 
     assert 1 <= len(lines) <= 4
     assert [line for line in lines if width(line) > cells or hidden(line)] == []
-
-
-def test_what_only_the_guid_tells_is_marked_as_such() -> None:
-    chain = DOCUMENTS["orphan"]["subjects"][0]["lineage"]
-
-    for text in (lineage_text(chain, Style(160)), markdown_lineage(chain)):
-        line = next(line for line in text.split("\n") if "winword.exe" in line)
-        assert "pid and start from the guid" in line
-        assert text.count("from the guid") == 1
 
 
 @given(st.text(), st.integers(1, 40))
@@ -431,77 +318,3 @@ def test_markdown_lineage_is_nested_oldest_first() -> None:
     items = [line for line in lines if line.lstrip().startswith("- ") and ".exe**" in line]
     assert [len(line) - len(line.lstrip()) for line in items] == [0, 2, 4]
     assert "winword" in items[0]
-
-
-def test_csv_has_a_row_for_every_subject_and_one_for_an_unread_alert() -> None:
-    text = "".join(csv_lines(DOCUMENTS.values()))
-
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == list(COLUMNS)
-    assert len(rows) == sum(max(1, len(document["subjects"])) for document in DOCUMENTS.values())
-    assert all(row["status"] and row["reason"] for row in rows)
-
-
-def test_csv_without_any_alert_is_the_header_alone() -> None:
-    assert "".join(csv_lines([])) == ",".join(COLUMNS) + "\n"
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_no_csv_cell_is_a_formula_or_breaks_its_line(text: str) -> None:
-    rows = csv_rows(enrichment_document(hostile(text)))
-
-    assert [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
-    assert [cell for row in rows for cell in row.values() if hidden(cell) or "\n" in cell] == []
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1"])
-def test_a_cell_that_begins_a_formula_is_quoted(text: str) -> None:
-    assert spreadsheet_safe(text) == f"'{text}"
-
-
-def test_a_plain_cell_stays_as_it_is() -> None:
-    assert spreadsheet_safe("a=b") == "a=b"
-
-
-def test_csv_names_every_alert_by_number_and_by_row_of_its_export() -> None:
-    rows = list(csv.DictReader("".join(csv_lines([DOCUMENTS["two"], DOCUMENTS["exported"]])).splitlines()))
-
-    assert [row["number"] for row in rows] == ["1", "1", "2"]
-    assert [row["_serial"] for row in rows] == ["", "", "300715"]
-    assert rows[2]["_time"] == "2016-03-16 00:10:05.000 EDT"
-    assert rows[2]["alert_at"] == "2016-04-01T09:28:00Z"
-
-
-def test_lineage_rows_hold_all_relatives_and_why_the_walk_ended_once() -> None:
-    chain = DOCUMENTS["relatives"]["subjects"][0]["lineage"]
-
-    rows = lineage_rows(chain)
-
-    assert [row["relation"] for row in rows] == ["self", "ancestor", "child", "child", "sibling"]
-    assert all(list(row) == list(LINEAGE_COLUMNS) for row in rows)
-    assert {row["process"] for row in rows} == {chain["nodes"][0]["guid"]}
-    assert [row["ended_by"] for row in rows] == ["root", "", "", "", ""]
-    assert rows[0]["ended_reason"] == "The reason of root. | siblings: 1 of 9 shown; ask for more to see the others."
-    assert (rows[2]["path"], rows[2]["cmdline"], rows[2]["depth"]) == ("c:\\bin\\p100.exe", "p100.exe /run", "")
-
-
-def test_lineage_rows_tell_gaps_and_what_comes_from_the_guid() -> None:
-    last = lineage_rows(DOCUMENTS["orphan"]["subjects"][0]["lineage"])[-1]
-
-    assert (last["from_guid"], last["gap"]) == ("true", "Start not recorded: it began before.")
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_no_lineage_cell_is_a_formula_or_breaks_its_line(text: str) -> None:
-    rows = lineage_rows(enrichment_document(hostile(text))["subjects"][0]["lineage"])
-
-    assert [c for row in rows for c in row.values() if c.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
-    assert [c for row in rows for c in row.values() if hidden(c) or "\n" in c] == []
-
-
-def test_csv_tells_why_the_walk_ended() -> None:
-    row = csv_rows(DOCUMENTS["orphan"])[0]
-
-    assert (row["lineage_ended_by"], row["lineage"]) == (
-        EndedBy.START_NOT_RECORDED.value, "procmon64.exe <- cmd.exe <- winword.exe <- …",
-    )  # fmt: skip
