@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cbsigned.cli import Context, ExitCode, common_options
+from cbsigned.render.clean import clean
 from cbsigned.store.info import contents, vacuum
-from cbsigned.store.ingest import IngestReport, ingest
+from cbsigned.store.ingest import MOST_NAMED, IngestReport, ingest
 from cbsigned.store.readers import files_of
+from cbsigned.store.streams import CUT
 
 __all__ = ["store"]
 
@@ -25,12 +28,14 @@ _INGEST = """
 examples:
   cbsigned store ingest --store lab.db events.jsonl.gz
   cbsigned store ingest --store lab.db splunk-export.csv.gz raw_data.tar.gz recordings/
-  CBSIGNED_STORE=lab.db cbsigned store ingest --strict events/ && echo all of it was readable
+  CBSIGNED_STORE=lab.db cbsigned store ingest events/ && echo all of it was readable
 
 files: event forwarder JSON lines, bus messages (the folder is the routing key), REST binary and process documents,
-Splunk's CSV export with _raw; .gz, .tar, .tar.gz, .zip and folders of all. The format is found out from the content.
+Splunk's export with _raw as CSV or JSON, cbsigned's own JSON; .gz, .tar, .tar.gz, .zip and folders of all. The format
+is found out from the content. What is skipped is told by file and reason.
 Records that the store holds already change nothing, so a file may be given again; after an interruption the same
-command goes on where the last batch ended. Malformed lines are counted, kept aside and named by store info."""
+command goes on where the last batch ended. Malformed lines are counted, kept aside and named by store info; where
+there were any, or a file was cut off, the exit code is 1."""
 
 _INFO = """
 examples:
@@ -51,7 +56,6 @@ def store(subparsers: Subparsers) -> None:
     inner = parser.add_subparsers(title="commands", metavar="COMMAND")
     taking = _parser(inner, "ingest", "take telemetry into a store, made where there is none", _INGEST)
     taking.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, folders and archives")
-    taking.add_argument("--strict", action="store_true", help="exit 1 when anything was malformed")
     taking.set_defaults(run=_ingest)
     telling = _parser(inner, "info", "say what a store holds", _INFO)
     telling.add_argument(
@@ -70,17 +74,34 @@ def _ingest(args: argparse.Namespace, context: Context) -> int:
     progress = context.progress("ingest", total)
     try:
         report = ingest(path, args.paths, progress=progress.update)
+    except KeyboardInterrupt:
+        progress.done()
+        context.say("\nInterrupted; whole batches are kept. Run the same command again: it goes on where they end.")
+        return ExitCode.INTERRUPTED
     finally:
         progress.done()
     context.emit([_row(report)], list(_row(report)))
+    for line in _told(report):
+        context.say(clean(line))
+    return ExitCode.OK if report.complete else ExitCode.INCOMPLETE
+
+
+def _told(report: IngestReport) -> Iterator[str]:
+    """Yield what the row of numbers does not say: where, and why."""
     for problem in report.problems:
-        context.say(f"malformed: {problem}")
-    if report.malformed > len(report.problems):
-        context.say(f"… {report.malformed - len(report.problems):,} more; cbsigned store info lists them.")
-    if report.skipped:
-        told = ", ".join(f"{count:,} {kind}" for kind, count in report.skipped.most_common(10))
-        context.say(f"skipped, no telemetry that is taken in: {told}")
-    return ExitCode.INCOMPLETE if args.strict and report.malformed else ExitCode.OK
+        yield problem if f": {CUT} " in problem else f"malformed: {problem}"
+    more = report.malformed + report.cut_off - len(report.problems)
+    if more > 0:
+        yield f"… {more:,} more; cbsigned store info lists them."
+    if report.malformed_before:
+        yield f"{report.malformed_before:,} malformed or cut off in the part that was taken in before the interruption."
+    yield from report.passed_over
+    rest = sum(report.skipped.values())
+    if len(report.passed_over) >= MOST_NAMED:
+        yield f"… {rest:,} skipped in all; cbsigned store info tells for each file."
+    yield from (f"{path}: empty, it holds nothing" for path in report.empty[:MOST_NAMED])
+    if report.not_telemetry:
+        yield f"not telemetry: {report.not_telemetry:,} file{'' if report.not_telemetry == 1 else 's'}"
 
 
 def _info(args: argparse.Namespace, context: Context) -> int:
@@ -102,7 +123,9 @@ def _row(report: IngestReport) -> dict[str, object]:
         "new": report.new,
         "duplicate": report.duplicate,
         "malformed": report.malformed,
+        "cut_off": report.cut_off,
         "skipped": sum(report.skipped.values()),
+        "not_telemetry": report.not_telemetry,
         "resumed": report.resumed,
         "seconds": round(report.seconds, 1),
     }

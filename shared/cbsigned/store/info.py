@@ -12,8 +12,12 @@ from cbsigned.binary import read_signature
 from cbsigned.status import SigningStatus
 from cbsigned.store.database import advice, open_reader, open_writer
 from cbsigned.store.index import backlog, has_fts5
+from cbsigned.store.ledger import State
+from cbsigned.store.owner import is_running
 from cbsigned.store.records import RECORD_SQL, moment, record_of
+from cbsigned.store.rows import Described
 from cbsigned.store.schema import version_of
+from cbsigned.store.sniff import NOT_TELEMETRY
 from cbsigned.store.writer import Writer
 from cbsigned.timing import format_time, utc_now
 
@@ -25,11 +29,15 @@ Row = dict[str, object]
 _LISTS = {
     "hosts": "SELECT h.value, count(*) || ' processes' FROM process p JOIN host h ON h.id = p.host_id"
     " GROUP BY h.id ORDER BY count(*) DESC, h.value",
-    "files": "SELECT path, CASE finished WHEN 1 THEN 'whole, ' ELSE 'interrupted, ' END || read || ' records'"
-    " FROM ingested ORDER BY path",
-    "malformed": "SELECT i.path || CASE m.member WHEN '' THEN '' ELSE '!' || m.member END || ':' || m.line, m.reason"
+    "malformed": "SELECT i.path || CASE m.member WHEN '' THEN '' ELSE '!' || m.member END"
+    " || CASE m.line WHEN 0 THEN '' ELSE ':' || m.line END, m.reason"
     " FROM malformed m JOIN ingested i ON i.id = m.ingested_id ORDER BY i.path, m.member, m.line",
 }
+_STATES = {
+    State.BEGUN: "{} records so far", State.WHOLE: "whole, {} records", State.CUT_OFF: "cut off after {} records",
+    State.EMPTY: "empty", State.UNREADABLE: "could not be opened",
+}  # fmt: skip
+_MOST_REASONS = 5
 _SPAN = """
 SELECT min(first), max(last) FROM (
     SELECT min(first) AS first, max(last) AS last FROM bin_host WHERE first > 0
@@ -39,12 +47,26 @@ SELECT min(first), max(last) FROM (
 """
 
 
+_FILES = """
+SELECT i.id, i.path, i.finished, i.read, i.malformed, i.owner, i.at FROM ingested i
+WHERE i.finished != ? ORDER BY i.path
+"""
+_KNOWN = """
+SELECT CASE WHEN described & :start THEN 1 WHEN described & :told THEN 2 WHEN described & :end THEN 3
+    WHEN described THEN 4 ELSE 5 END AS how, count(*) FROM process GROUP BY how
+"""
+_PARTS = (
+    "with their start", "described by a hit or document", "with their end alone", "described otherwise",
+    "only mentioned by others",
+)  # fmt: skip
+
+
 def contents(path: Path, *, most: int = 50) -> Iterator[Row]:
     """Yield what a store holds, section by section.
 
     Args:
         path: The store's file.
-        most: Most hosts, files and malformed lines to list; a last row says how many there are in all.
+        most: Most hosts, files and malformed lines to list; a last row says how many more there are.
 
     Raises:
         ConfigError: There is no such store, or it is not one.
@@ -59,7 +81,9 @@ def contents(path: Path, *, most: int = 50) -> Iterator[Row]:
             yield from _processes(db)
             for status, count in sorted(_statuses(db).items(), key=lambda item: (-item[1], item[0])):
                 yield _row("binaries", status, count)
-            yield from _listed(db, most)
+            yield from _listed(db, "hosts", most)
+            yield from _files(db, most)
+            yield from _listed(db, "malformed", most)
     finally:
         db.close()
 
@@ -113,11 +137,13 @@ def _search(db: sqlite3.Connection) -> str:
 
 
 def _processes(db: sqlite3.Connection) -> Iterator[Row]:
-    described = "SELECT count(*), sum(described & 3 != 0), sum(described = 0) FROM process"
-    total, recorded, mentioned = db.execute(described).fetchone()
-    yield _row("processes", "known", total)
-    yield _row("processes", "with their start", recorded or 0)
-    yield _row("processes", "only mentioned by others", mentioned or 0)
+    """Yield how many processes are known, and how: the parts add up to the whole."""
+    bits = {"start": int(Described.START), "told": int(Described.DOCUMENT | Described.HIT), "end": int(Described.END)}
+    counts = dict(db.execute(_KNOWN, bits))
+    yield _row("processes", "known", sum(counts.values()))
+    for how, name in enumerate(_PARTS, 1):
+        if how in counts or how == 1:
+            yield _row("processes", name, counts.get(how, 0))
 
 
 def _statuses(db: sqlite3.Connection) -> Counter[str]:
@@ -133,13 +159,37 @@ def _statuses(db: sqlite3.Connection) -> Counter[str]:
     return counts
 
 
-def _listed(db: sqlite3.Connection, most: int) -> Iterator[Row]:
-    for section, sql in _LISTS.items():
-        total = int(db.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0])  # noqa: S608 (our own text)
-        for name, value in db.execute(f"{sql} LIMIT ?", (most,)):
-            yield _row(section, name, value)
-        if total > most:
-            yield _row(section, f"… {total - most:,} more", "")
+def _listed(db: sqlite3.Connection, section: str, most: int) -> Iterator[Row]:
+    sql = _LISTS[section]
+    total = int(db.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0])  # noqa: S608 (our own text)
+    for name, value in db.execute(f"{sql} LIMIT ?", (most,)):
+        yield _row(section, name, value)
+    if total > most:
+        yield _row(section, f"… {total - most:,} more", "")
+
+
+def _files(db: sqlite3.Connection, most: int) -> Iterator[Row]:
+    """Yield what came of each file, and in one line how many held no telemetry."""
+    listed = db.execute(_FILES, (State.NOT_TELEMETRY,)).fetchall()
+    reasons: dict[int, dict[str, int]] = {}
+    for number, reason, count in db.execute("SELECT ingested_id, reason, records FROM skipped ORDER BY records DESC"):
+        reasons.setdefault(number, {})[reason] = count
+    now = int(utc_now().timestamp() * 1000)
+    for number, path, state, read, malformed, owner, at in listed[:most]:
+        told = [_STATES[State(state)].format(f"{read:,}")]
+        if state == State.BEGUN:
+            told = [f"{'running' if is_running(owner, at, now) else 'interrupted'}, {read:,} records so far"]
+        told += [f"{malformed:,} malformed"] if malformed else []
+        skipped = reasons.get(number, {})
+        told += [f"{count:,} skipped: {why}" for why, count in skipped.items() if why not in NOT_TELEMETRY][
+            :_MOST_REASONS
+        ]
+        yield _row("files", path, "; ".join(told))
+    if len(listed) > most:
+        yield _row("files", f"… {len(listed) - most:,} more", "")
+    foreign = sum(count for kinds in reasons.values() for why, count in kinds.items() if why in NOT_TELEMETRY)
+    if foreign:
+        yield _row("files", "not telemetry", f"{foreign:,} file{'' if foreign == 1 else 's'}")
 
 
 def _size(db: sqlite3.Connection) -> int:

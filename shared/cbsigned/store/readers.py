@@ -1,5 +1,7 @@
 """Files → records: JSON, JSON lines, Splunk's CSV export, bus protobuf, each also gzipped, folders, tar and zip.
 
+Text is UTF-8, Latin-1 or UTF-16; columns are separated by comma, semicolon, tab or bar.
+
 Archives are read in place; nothing is unpacked to disk, so a member's path can do no harm. One bad line or
 member never ends the run: it comes out as an item with a problem.
 """
@@ -8,21 +10,22 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import json
 import os
+import re
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Optional, cast
+from typing import IO, Any, NamedTuple, Optional
 
 from cbsigned.errors import ConfigError
 from cbsigned.store.eventlog import EVTX_MAGIC, EventLogError, records_of
 from cbsigned.store.kinds import normal_kind
 from cbsigned.store.protobuf import events_in, is_protobuf
+from cbsigned.store.sniff import begins_json, delimiter_of, encoding_of, format_of
+from cbsigned.store.streams import BROKEN, CUT, PEEK, Chained, Gunzip, Recoded, broken_reason, peekable
 from cbsigned.store.wire import WireError
 
 __all__ = ["Item", "files_of", "read_items"]
@@ -31,9 +34,8 @@ MAX_LINE = 16 * 1024 * 1024
 MAX_MEMBER = 1024 * 1024 * 1024
 MAX_WHOLE = 64 * 1024 * 1024
 MAX_EVTX = 256 * 1024 * 1024
-_PEEK = 64 * 1024
 _CLIP = 2000
-_BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+_SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder(parse_constant=lambda _word: None)
 
 
@@ -42,9 +44,11 @@ class Item(NamedTuple):
 
     Attributes:
         member: Path inside the archive, or empty.
-        line: Line in the file or member, counted from 1; the element's number in a JSON array or bundle.
+        line: Line in the file or member, counted from 1; the element's number in a JSON array or bundle; 0 for what
+            concerns all of it.
         record: The JSON object, or None where there is none.
-        problem: Why there is no record; begins with `skipped:` where nothing is wrong with it.
+        problem: Why there is no record; begins with `skipped:` where nothing is wrong with it, and with `cut off:`
+            where more should follow.
         text: What could not be read, cut to 2,000 characters.
         hint: Kind that the folder names.
     """
@@ -82,32 +86,62 @@ def read_items(path: Path, raw: IO[bytes]) -> Generator[Item, None, None]:
         path: Its name, for the format and for the kind that its folder names.
         raw: The file, open for reading without a buffer; closed at the end.
     """
-    with _peekable(raw) as stream:
+    with peekable(raw) as stream:
         yield from _stream(stream, path.name, "", _hint(path.parent.name), 0)
 
 
 def _stream(stream: io.BufferedReader, name: str, member: str, hint: Optional[str], depth: int) -> Iterator[Item]:
     """Yield the items of one stream, whatever its format; a broken one ends with a problem."""
     try:
-        head = stream.peek(_PEEK)[:_PEEK]
+        head = stream.peek(PEEK)[:PEEK]
         if head[:2] == b"\x1f\x8b":
             if depth >= 3:
                 yield Item(member, 1, None, "compressed more than three times", hint=hint)
                 return
-            with _peekable(_Gunzip(stream)) as inner:
-                yield from _stream(inner, _without(name, ".gz"), member, hint, depth + 1)
+            gunzip = Gunzip(stream)
+            with peekable(gunzip) as inner:
+                items = _stream(inner, _without(name, ".gz"), member, hint, depth + 1)
+                yield from _to_its_end(items, gunzip, member, hint)
         elif head[257:262] == b"ustar":
             yield from _tar(stream, member)
         elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _zip(stream, member)
         elif head[: len(EVTX_MAGIC)] == EVTX_MAGIC:
             yield from _evtx(stream, member, hint)
+        elif encoding := encoding_of(head):
+            with peekable(Recoded(stream, encoding)) as inner:
+                yield from _text(inner, inner.peek(PEEK)[:PEEK], member, hint)
         elif is_protobuf(head):
             yield from _protobuf(stream, member, hint)
         else:
             yield from _text(stream, head, member, hint)
-    except _BROKEN as exc:
-        yield Item(member, 0, None, f"cannot be read further: {type(exc).__name__}: {exc}"[:200], hint=hint)
+    except BROKEN as exc:
+        yield Item(member, 0, None, broken_reason(exc), hint=hint)
+
+
+def _to_its_end(items: Iterator[Item], gunzip: Gunzip, member: str, hint: Optional[str]) -> Iterator[Item]:
+    """Yield what a gzip file holds; where it breaks, that is said once, in place of the half line there."""
+    held: Optional[Item] = None
+    line = 0
+    for item in items:
+        if held is not None:
+            yield held
+            held = None
+        if item.member == member:
+            line = item.line
+        if item.record is None and gunzip.failure is not None:
+            held = item
+        else:
+            yield item
+    if gunzip.failure is None:
+        return
+    reason = broken_reason(gunzip.failure)
+    if held is not None and (held.member == member or (held.problem or "").startswith(CUT)):
+        yield held._replace(problem=reason)
+        return
+    if held is not None:
+        yield held
+    yield Item(member, line + 1 if line else 0, None, reason, "", hint)
 
 
 def _tar(stream: io.BufferedReader, member: str) -> Iterator[Item]:
@@ -136,7 +170,7 @@ def _member(file: IO[bytes], name: str, size: int, outer: str) -> Iterator[Item]
     if size > MAX_MEMBER:
         yield Item(label, 1, None, f"larger than {MAX_MEMBER:,} bytes", hint=hint)
     else:
-        with _peekable(file) as stream:
+        with peekable(file) as stream:
             yield from _stream(stream, last, label, hint, 1)
 
 
@@ -180,10 +214,11 @@ def _text(stream: io.BufferedReader, head: bytes, member: str, hint: Optional[st
     if not head.strip():
         return
     first, *more = head.split(b"\n", 50)
-    if b"_raw" in first and first.strip()[:1] not in (b"{", b"["):
-        yield from _csv(stream, member, hint)
-    elif not any(line.lstrip()[:1] in (b"{", b"[") for line in (first, *more)):
-        yield Item(member, 1, None, "skipped: unknown format", hint=hint)
+    delimiter = delimiter_of(first) if b"_raw" in first and first.strip()[:1] not in (b"{", b"[") else None
+    if delimiter is not None:
+        yield from _csv(stream, member, hint, delimiter)
+    elif not begins_json(head) and not any(isinstance(_decoded(line), dict) for line in more):
+        yield Item(member, 0, None, f"skipped: {format_of(head)}", hint=hint)
     elif first.lstrip()[:1] == b"[" or (first.lstrip()[:1] in (b"{", b"") and _decoded(first) is None):
         yield from _whole(stream, member, hint)
     else:
@@ -194,21 +229,48 @@ def _whole(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Itera
     """Read a file that is one JSON value; where it is none, read it as lines."""
     data = stream.read(MAX_WHOLE + 1)
     value = _decoded(data) if len(data) <= MAX_WHOLE else None
-    if value is None:
-        with _peekable(_Chained(data, stream)) as rest:
+    begun = _elements(data) if value is None and data.lstrip()[:1] == b"[" else []
+    if value is None and not begun:
+        with peekable(Chained(data, stream)) as rest:
             yield from _lines(rest, member, hint)
         return
-    for number, record in enumerate(value if isinstance(value, list) else [value], 1):
+    number = 0
+    for number, record in enumerate(begun or (value if isinstance(value, list) else [value]), 1):
         if isinstance(record, dict):
             yield Item(member, number, record, None, "", hint)
         else:
             yield Item(member, number, None, "not a JSON object", str(record)[:_CLIP], hint)
+    if begun:
+        yield Item(member, number + 1, None, f"{CUT} the JSON array has no end, or is broken here", "", hint)
+
+
+def _elements(data: bytes) -> list[Any]:
+    """Return the elements of a JSON array up to where it breaks; nothing where it is no array that breaks."""
+    text, at = _text_of(data), 1
+    found: list[Any] = []
+    while not found or text[at : at + 1] == ",":
+        try:
+            value, at = _DECODER.raw_decode(text, _after_space(text, at + 1 if found else at))
+        except (ValueError, RecursionError):
+            break
+        found.append(value)
+        at = _after_space(text, at)
+    return found if found and isinstance(found[0], dict) and text[at : at + 1] != "]" else []
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _lines(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
     number = 0
     while True:
-        line = stream.readline(MAX_LINE)
+        try:
+            line = stream.readline(MAX_LINE)
+        except BROKEN as exc:
+            yield Item(member, number + 1, None, broken_reason(exc), "", hint)
+            return
         if not line:
             return
         number += 1
@@ -217,19 +279,18 @@ def _lines(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Itera
                 line = stream.readline(MAX_LINE)
             yield Item(member, number, None, f"longer than {MAX_LINE:,} bytes", "", hint)
         elif line.strip():
-            yield _item(_text_of(line), member, number, hint)
+            item = _item(_text_of(line), member, number, hint)
+            if item.record is None and line[-1:] != b"\n" and line.lstrip()[:1] == b"{":
+                item = item._replace(problem=f"{CUT} the last line has no end")
+            yield item
 
 
-def _csv(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+def _csv(stream: io.BufferedReader, member: str, hint: Optional[str], delimiter: str) -> Iterator[Item]:
     """Read Splunk's export: the column `_raw` holds one JSON object. Raises csv's limit for the whole process."""
     csv.field_size_limit(MAX_LINE)
     with io.TextIOWrapper(stream, encoding="utf-8", errors=LATIN1, newline="") as text:
-        rows = csv.reader(text)
-        header = next(rows, [])
-        if "_raw" not in header:
-            yield Item(member, 1, None, "no column _raw", ",".join(header)[:_CLIP], hint)
-            return
-        column = header.index("_raw")
+        rows = csv.reader(text, delimiter=delimiter)
+        column = [name.strip() for name in next(rows)].index("_raw")
         while True:
             try:
                 row = next(rows, None)
@@ -276,47 +337,6 @@ def _latin1(error: UnicodeError) -> tuple[str, int]:
 
 LATIN1 = "cbsigned-latin-1"
 codecs.register_error(LATIN1, _latin1)
-
-
-class _Gunzip(io.RawIOBase):
-    """What a gzip file holds; bytes after its end that are no gzip are passed over, as `gzip -d` does."""
-
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._file = gzip.GzipFile(fileobj=stream, mode="rb")
-        self._any = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            part = self._file.read1(len(buffer))
-        except gzip.BadGzipFile as exc:
-            if self._any and str(exc).startswith("Not a gzipped file"):
-                return 0
-            raise
-        self._any = True
-        buffer[: len(part)] = part
-        return len(part)
-
-
-class _Chained(io.RawIOBase):
-    """Bytes that were read already, and then the rest of their stream."""
-
-    def __init__(self, data: bytes, rest: io.BufferedReader) -> None:
-        self._data, self._rest = io.BytesIO(data), rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._data.read(len(buffer)) or self._rest.read(len(buffer))
-        buffer[: len(part)] = part
-        return len(part)
-
-
-def _peekable(file: object) -> io.BufferedReader:
-    return io.BufferedReader(cast("io.RawIOBase", file), _PEEK)
 
 
 def _hint(folder: str) -> Optional[str]:

@@ -309,7 +309,7 @@ def test_file_that_cannot_be_opened_is_named_and_the_others_are_read(
     report = ingest(tmp_path / "lab.db", [shut, fine])
 
     assert (report.read, report.malformed) == (1, 1)
-    assert report.problems == [f"{shut}:0: cannot be opened: Permission denied"]
+    assert report.problems == [f"{shut}: cannot be opened: Permission denied"]
 
 
 def test_lines_that_were_mended_are_no_longer_malformed(tmp_path: Path) -> None:
