@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cbsigned.errors import SourceError, SourceTimeout
-from cbsigned_connectors.edr_server import autocomplete, binaries, endpoints, info, processes
+from cbsigned_connectors.edr_server import autocomplete, binaries, endpoints, info, processes, searching
 from cbsigned_connectors.edr_server.answer import Answer, Refused, page, wire
 from cbsigned_connectors.edr_server.desk import Ask, Desk, Endpoint
 from cbsigned_connectors.edr_server.parameters import MAX_BODY, Parameters, of_body, of_query
@@ -28,6 +28,7 @@ __all__ = ["application"]
 _LOG = logging.getLogger(__name__)
 _TABLES: tuple[Sequence[Endpoint], ...] = (
     info.ENDPOINTS, autocomplete.ENDPOINTS, processes.ENDPOINTS, binaries.ENDPOINTS, endpoints.ENDPOINTS,
+    searching.ENDPOINTS,
 )  # fmt: skip
 
 
