@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from cbsigned.errors import ConfigError
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
 from cbsigned.observables import parse_md5, parse_process_id, parse_sha256, printable, read_hashes
-from cbsigned.render.csv import csv_lines
+from cbsigned.render.csv import LINEAGE_COLUMNS, csv_lines, lineage_rows
 from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document
-from cbsigned.render.html import html_report
+from cbsigned.render.html import report
 from cbsigned.render.markdown import markdown_card, markdown_lineage
+from cbsigned.render.marks import ordered, word
 from cbsigned.render.svg import svg_lineage
 from cbsigned.render.table import table
 from cbsigned.render.text import card, lineage_text
@@ -161,7 +163,7 @@ def _enrich(args: argparse.Namespace, context: Context) -> int:
     for file in args.files:
         check_exists(file)
     if args.report or context.output == "html":
-        html_report([], _TITLE)  # says now what is missing to draw it, not after all look-ups
+        report([], _TITLE)  # says now what is missing to draw it, not after all look-ups
     if args.report:
         context.check_output(args.report, args.files)
     sources = context.sources()
@@ -173,8 +175,8 @@ def _enrich(args: argparse.Namespace, context: Context) -> int:
     def documents() -> Iterator[Document]:
         for number, found in enumerate(enrich(alerts, sources, settings), 1):
             progress.update(number)
-            tally.add(found)
             document = enrichment_document(found)
+            tally.add(found, document)
             if args.report:
                 kept.append(document)
             yield {**document, "_record": found.record} if context.output == "json" else document
@@ -185,7 +187,10 @@ def _enrich(args: argparse.Namespace, context: Context) -> int:
             context.stdout.flush()
     progress.done()
     if args.report:
-        write_output(args.report, html_report(kept, _TITLE))
+        page = report(kept, _TITLE)
+        write_output(args.report, page.page)
+        if page.summary:
+            context.say(page.summary)
     _say_failures(tally.failures, context)
     if context.stderr.isatty():
         context.say(tally.text())
@@ -203,7 +208,10 @@ def _written(documents: Iterable[Document], cards: bool, context: Context) -> It
     elif context.output == "markdown":
         yield from (markdown_card(document) + "\n" for document in documents)
     elif context.output == "html":
-        yield html_report(list(documents), _TITLE)
+        page = report(list(documents), _TITLE)
+        yield page.page
+        if page.summary:
+            context.say(page.summary)
     elif cards:
         yield from (card(document, context.style) + "\n" for document in documents)
     else:
@@ -215,10 +223,10 @@ class _Tally:
 
     def __init__(self) -> None:
         self.alerts = self.answered = self.failed = self.unread = self.empty = 0
-        self.statuses: dict[str, int] = {}
+        self.words: Counter[str] = Counter()
         self.failures: dict[str, None] = {}  # reasons, in order, each once
 
-    def add(self, found: Enrichment) -> None:
+    def add(self, found: Enrichment, document: Document) -> None:
         self.alerts += 1
         self.failed += not found.complete
         unread = found.alert is None and found.gaps[0].cause is not Cause.NO_OBSERVABLE
@@ -226,9 +234,8 @@ class _Tally:
         self.empty += found.alert is None and not unread
         self.answered += any(not s.signature.cause.failed for s in found.subjects)
         self.failures.update((gap.reason, None) for gap in found.gaps if gap.cause.failed or unread)
-        verdict = found.verdict
-        if verdict is not None:
-            self.statuses[verdict.status.value] = self.statuses.get(verdict.status.value, 0) + 1
+        if found.alert is not None:
+            self.words[word(document)] += 1
 
     @property
     def exit_code(self) -> int:
@@ -237,10 +244,9 @@ class _Tally:
         return ExitCode.INCOMPLETE if self.failed or self.unread else ExitCode.OK
 
     def text(self) -> str:
-        order = sorted(self.statuses.items(), key=lambda item: (item[0] == "Signed", item[0] == "Unknown", item[0]))
         parts = [
             f"{self.alerts} alerts",
-            ", ".join(f"{count} {status}" for status, count in order),
+            ", ".join(f"{self.words[name]} {name}" for name in ordered(self.words)),
             f"{self.empty} with nothing to look up" if self.empty else "",
             f"{self.unread} that could not be read" if self.unread else "",
             f"{self.failed} with failed look-ups" if self.failed else "",
@@ -326,8 +332,7 @@ def _print_lineages(documents: Sequence[Document], context: Context) -> None:
     if context.output == "json":
         context.emit(documents, [])
     elif context.output == "csv":
-        nodes = [{"process": d["nodes"][0]["guid"], **node} for d in documents for node in d["nodes"]]
-        context.emit(nodes, ["process", "depth", "guid", "name", "pid", "host", "user", "md5", "status", "reason"])
+        context.emit([row for document in documents for row in lineage_rows(document)], list(LINEAGE_COLUMNS))
     elif context.output == "html":
         context.stdout.writelines(svg_lineage(document) + "\n" for document in documents)
     elif context.output == "markdown":

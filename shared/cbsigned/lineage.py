@@ -344,16 +344,17 @@ def _relatives(
         return Relatives((), 0, answer.gap(about))
     nodes = tuple(node for node in answer.nodes if node.guid != without)
     total = max(answer.total - (1 if without else 0), len(nodes))
+    nodes = nodes[:limit]
     gap = answer.gap if answer.gap and (len(nodes) < total or total == 0) else None
-    if len(nodes) > limit or (total > len(nodes) and gap is None):
-        nodes = nodes[:limit]
-        gap = Gap(about, Cause.CUT, f"{len(nodes)} of {total} shown; ask for more to see the others.")
+    if len(nodes) < total and (gap is None or gap.cause is Cause.CUT):
+        gap = Gap(about, Cause.CUT, f"{len(nodes)} of {total} shown; ask for {total} to see all.")
     return Relatives(nodes, total, gap)
 
 
 def _label(process: Process) -> str:
-    name = process.name or "process"
-    return f"{name} (pid {process.pid})" if process.pid is not None else name
+    if process.name is None:
+        return "a process" if process.pid is None else f"the process with pid {process.pid}"
+    return process.name if process.pid is None else f"{process.name} (pid {process.pid})"
 
 
 def _not_found(guid: str, source: str) -> str:

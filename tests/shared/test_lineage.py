@@ -172,7 +172,7 @@ def test_relatives_say_how_many_are_not_shown() -> None:
     assert lineage.siblings is not None
     assert (len(lineage.children.nodes), lineage.children.total) == (3, 7)
     assert lineage.children.gap is not None
-    assert "3 of 7" in lineage.children.gap.reason
+    assert "3 of 7 shown; ask for 7" in lineage.children.gap.reason
     assert ([p.name for p in lineage.siblings.nodes], lineage.siblings.gap) == (["p10.exe"], None)
 
 
