@@ -30,9 +30,10 @@ examples:
   cbsigned store ingest --store lab.db splunk-export.csv.gz raw_data.tar.gz recordings/
   CBSIGNED_STORE=lab.db cbsigned store ingest events/ && echo all of it was readable
 
-files: event forwarder JSON lines, bus messages (the folder is the routing key), REST binary and process documents,
-Splunk's export with _raw as CSV or JSON, cbsigned's own JSON; .gz, .tar, .tar.gz, .zip and folders of all. The format
-is found out from the content. What is skipped is told by file and reason.
+files: event forwarder JSON lines, bus messages as JSON (the folder is the routing key) or protobuf, REST binary and
+process documents, Splunk's export with _raw as CSV or JSON, cbsigned's own JSON; Sysmon and Windows 4688 (NXLog,
+Winlogbeat, Log Analytics, Sysmon for Linux, and .evtx files with the extra cbsigned[evtx]), auditd; .gz, .tar,
+.tar.gz, .zip and folders of all. The format is found out from the content. What is skipped is told by file and reason.
 Records that the store holds already change nothing, so a file may be given again; after an interruption the same
 command goes on where the last batch ended. Malformed lines are counted, kept aside and named by store info; where
 there were any, or a file was cut off, the exit code is 1."""

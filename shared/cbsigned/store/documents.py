@@ -13,6 +13,7 @@ from cbsigned.binary import RecordKind, parse_binary
 from cbsigned.observables import parse_guid, parse_md5
 from cbsigned.process import Process, parse_process
 from cbsigned.store.activity import LISTS, take_activity
+from cbsigned.store.audit import AUDITD, take_auditd, take_created
 from cbsigned.store.events import HANDLERS, keep, milliseconds, origin_of, text_of
 from cbsigned.store.kinds import BINARY_DOCUMENT, BUNDLE, DETAIL, EVENTS, PROCESS_DOCUMENT, SEARCH, kind_of
 from cbsigned.store.rows import (
@@ -51,7 +52,7 @@ def expand(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         item, depth = waiting.pop()
         if not isinstance(item, Mapping):
             raise MalformedRecord("it holds something that is no JSON object")
-        kind = None if "type" in item or is_windows(item) else kind_of(item)
+        kind = None if "type" in item or AUDITD in item or is_windows(item) else kind_of(item)
         if kind not in (SEARCH, BUNDLE):
             found.append(item)
         elif depth >= _MAX_DEPTH:
@@ -99,6 +100,10 @@ def _translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> 
     if is_windows(record):
         _log_event(record, batch)
         return
+    if AUDITD in record:
+        if not take_auditd(record, batch):
+            raise UnknownKind("auditd, no program start")
+        return
     kind = kind_of(record, hint if hint in HANDLERS or hint in _MESSAGES else None)
     if kind is None:
         raise UnknownKind("unrecognised document")
@@ -112,8 +117,11 @@ def _translate(record: Mapping[str, Any], hint: Optional[str], batch: Batch) -> 
 
 
 def _log_event(record: Mapping[str, Any], batch: Batch) -> None:
-    """Take in a record of an event log: Sysmon's."""
+    """Take in a record of an event log: Sysmon's, and the process starts that Windows logs itself."""
     event = windows_event(record)
+    if event.channel == "security" and event.number == 4688:
+        take_created(event, batch)
+        return
     if not event.sysmon:
         raise UnknownKind(f"{event.channel} {event.number}")
     if not take_sysmon(event, batch):

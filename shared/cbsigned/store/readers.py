@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Optional
 
 from cbsigned.errors import ConfigError
+from cbsigned.store.audit import audit_groups, is_audit_line
 from cbsigned.store.eventlog import EVTX_MAGIC, EventLogError, records_of
 from cbsigned.store.kinds import normal_kind
 from cbsigned.store.protobuf import events_in, is_protobuf
@@ -215,7 +216,9 @@ def _text(stream: io.BufferedReader, head: bytes, member: str, hint: Optional[st
         return
     first, *more = head.split(b"\n", 50)
     delimiter = delimiter_of(first) if b"_raw" in first and first.strip()[:1] not in (b"{", b"[") else None
-    if delimiter is not None:
+    if is_audit_line(first):
+        yield from _audit(stream, member, hint)
+    elif delimiter is not None:
         yield from _csv(stream, member, hint, delimiter)
     elif not begins_json(head) and not any(isinstance(_decoded(line), dict) for line in more):
         yield Item(member, 0, None, f"skipped: {format_of(head)}", hint=hint)
@@ -283,6 +286,12 @@ def _lines(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Itera
             if item.record is None and line[-1:] != b"\n" and line.lstrip()[:1] == b"{":
                 item = item._replace(problem=f"{CUT} the last line has no end")
             yield item
+
+
+def _audit(stream: io.BufferedReader, member: str, hint: Optional[str]) -> Iterator[Item]:
+    lines = ((number, _text_of(line)) for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), b""), 1))
+    for number, event, text in audit_groups((number, line) for number, line in lines if line):
+        yield Item(member, number, event, None if event else "no line of auditd", text[:_CLIP], hint)
 
 
 def _csv(stream: io.BufferedReader, member: str, hint: Optional[str], delimiter: str) -> Iterator[Item]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
+from cbsigned.store.created import join_created
 from cbsigned.store.database import transaction
 from cbsigned.store.events import milliseconds
 from cbsigned.store.index import catch_up, index_messages, touch, touch_new
@@ -91,12 +92,16 @@ class Writer:
         return Counter({kind: count for kind, count in new.items() if not kind.endswith(_RELATIVE)})
 
     def finish(self, progress: Optional[Callable[[int, int], None]] = None) -> None:
-        """Index what is not indexed yet: all texts, which searches scan until then, and an older store's messages.
+        """Join starts without an id to the same ones that have one, and index what is not indexed yet.
+
+        Searches scan texts that are not indexed; an older store's messages are found only after this.
 
         Args:
             progress: Called with texts done and texts in all.
         """
         with transaction(self.db):
+            if join_created(self.db):
+                self._forget()
             self._index()
         catch_up(self.db, progress=progress)
 

@@ -72,7 +72,7 @@ def test_children_come_oldest_first_with_total_and_gap(take: Take) -> None:
     assert isinstance(children, Relatives)
     assert isinstance(unknown, Relatives)
     assert [node.guid for node in children.nodes] == [later(9, 1), later(9, 2)]
-    assert (children.total, children.gap and children.gap.cause) == (3, Cause.NOT_ASKED)
+    assert (children.total, children.gap and children.gap.cause) == (3, Cause.CUT)
     assert (unknown.total, unknown.gap and unknown.gap.cause) == (0, Cause.NOT_FOUND)
 
 
