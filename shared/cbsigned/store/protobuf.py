@@ -70,7 +70,7 @@ def events_in(data: bytes) -> Iterator[Event]:
     while position < len(data):
         end = position + 4 + int.from_bytes(data[position : position + 4], "little")
         if end > len(data) or end < position + 6:
-            raise WireError(f"no sensor message, and no bundle of them, at byte {position}")
+            raise WireError(f"neither a message nor a bundle of them at byte {position}")
         yield _event(Message(data[position + 4 : end]))
         position = end
 
@@ -100,7 +100,7 @@ def _event(message: Message) -> Event:
     endpoint = (message.part(13) or Message(b"")).part(1) or Message(b"")
     reader = next((reader for field, reader in _READERS.items() if field in message), None)
     if reader is None:
-        raise WireError("a sensor message of a kind we do not know")
+        raise WireError("of a kind we do not know")
     sensor = endpoint.unsigned32(1)
     about = _About(message, header, sensor)
     event: Event = {
