@@ -59,7 +59,8 @@ class Glob:
 @lru_cache(maxsize=512)
 def _matcher(pattern: str) -> Callable[[str], bool]:
     if MANY not in pattern:
-        return _part(pattern).fullmatch if ONE in pattern else pattern.__eq__  # type: ignore[return-value]
+        whole = _part(pattern)
+        return lambda text: whole.fullmatch(text) is not None
     first, *middle, last = pattern.split(MANY)
     head, tail = _part(first), _part(last)
     inner = [_part(part) for part in middle if part]

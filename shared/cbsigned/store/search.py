@@ -261,8 +261,9 @@ class _Search:
             if best is not None and (len(best) <= _FEW // 100 or driver.rank > 1):
                 break
             sql = f"SELECT * FROM ({driver.ids.text}) LIMIT ?"  # noqa: S608
-            numbers = [int(row[0]) for row in self._db.execute(sql, (*driver.ids.values, _FEW + 1))]
-            if len(numbers) <= _FEW and (best is None or len(set(numbers)) < len(best)):
+            rows = self._db.execute(sql, (*driver.ids.values, _FEW + 1))
+            numbers = [int(row[0]) for row in rows if row[0] is not None]  # a process may have no known parent
+            if len(numbers) < _FEW and (best is None or len(set(numbers)) < len(best)):
                 best = set(numbers)
         return None if best is None else sorted(best)
 

@@ -7,8 +7,10 @@ be. No value from outside is ever part of the text.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
@@ -75,18 +77,22 @@ class Context:
     def __init__(self, db: sqlite3.Connection, notes: list[str]) -> None:
         self.db = db
         self._notes = notes
-        self._tests: list[Callable[[str], bool]] = []
-        self._known: list[dict[str, bool]] = []
+        self._tests: list[int] = []
         self.fts5 = has_fts5(db)
         self.upto = {name: indexed_up_to(db, name) for name in TABLES} if self.fts5 else dict.fromkeys(TABLES, 0)
         self._words: dict[str, int] = {}
-        db.create_function(MATCH, 2, self._match, deterministic=True)
+        weakref.finalize(self, _forget, self._tests)
+        try:
+            db.execute(f"SELECT {MATCH}(0, NULL)").fetchone()
+        except sqlite3.OperationalError:  # once: SQLite refuses to replace a function that a statement may be using
+            db.create_function(MATCH, 2, _match, deterministic=True)
 
     def test(self, type_: Type, matcher: Matcher) -> int:
         """Return the number of a test of texts, for `MATCH`."""
-        self._tests.append(text_test(type_, matcher))
-        self._known.append({})
-        return len(self._tests) - 1
+        number = next(_NUMBERS)
+        _TESTS[number] = (text_test(type_, matcher), {})
+        self._tests.append(number)
+        return number
 
     def word(self, name: str) -> int:
         """Return the number of a fact's name, 0 for one that the store never saw."""
@@ -100,16 +106,27 @@ class Context:
         if text not in self._notes:
             self._notes.append(text)
 
-    def _match(self, number: int, text: Optional[str]) -> int:
-        if text is None:
-            return 0
-        known = self._known[number]
-        found = known.get(text)
-        if found is None:
-            found = self._tests[number](text)
-            if len(known) < _REMEMBERED and len(text) < 1_000:
-                known[text] = found
-        return int(found)
+
+_NUMBERS = itertools.count(1)
+_TESTS: dict[int, tuple[Callable[[str], bool], dict[str, bool]]] = {}
+"""Tests of all searches that are under way, by number, each with what it has answered."""
+
+
+def _match(number: int, text: Optional[str]) -> int:
+    if text is None:
+        return 0
+    test, known = _TESTS[number]
+    found = known.get(text)
+    if found is None:
+        found = test(text)
+        if len(known) < _REMEMBERED and len(text) < 1_000:
+            known[text] = found
+    return int(found)
+
+
+def _forget(numbers: list[int]) -> None:
+    for number in numbers:
+        del _TESTS[number]
 
 
 class Test(Protocol):

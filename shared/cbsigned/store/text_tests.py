@@ -30,7 +30,7 @@ class TextTest:
     def __init__(self, context: Context, table: str, type_: Type, matcher: Matcher) -> None:
         self._context, self._table, self._matcher = context, table, matcher
         self._number = context.test(type_, matcher)
-        self._terms, self._exact = _terms(matcher) if table in TABLES and context.fts5 else (None, False)
+        self._terms, self._exact = _terms(matcher) if context.upto.get(table) else (None, False)
         self._rank: Optional[tuple[Optional[int]]] = None
 
     def within(self, key: str) -> Sql:
@@ -54,11 +54,12 @@ class TextTest:
         if self._table not in TABLES:
             return self._small()
         if self._terms is None:
-            self._context.note(
-                f"every distinct {_SHOWN[self._table]} was compared: no word or beginning of one could be looked up"
-                if self._context.fts5
-                else f"every distinct {_SHOWN[self._table]} was compared: this SQLite has no FTS5"
+            why = (
+                "no word or beginning of one could be looked up"
+                if self._context.upto[self._table]
+                else ("there is no index of words" if self._context.fts5 else "this SQLite has no FTS5")
             )
+            self._context.note(f"every distinct {_SHOWN[self._table]} was compared: {why}")
             return self._scan(0)
         index = TABLES[self._table].index
         if self._exact:

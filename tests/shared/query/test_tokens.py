@@ -62,6 +62,7 @@ def test_words_of_a_command_line_are_words_again_when_they_are_joined() -> None:
         ("a*", ["a", "ab", "a\nb"], ["", "ba"]),
         ("*a", ["a", "ba"], ["ab"]),
         ("a*a", ["aa", "aba"], ["a", "ab"]),
+        ("a?", ["ab"], ["a", "abc"]),
         ("a?c", ["abc", "a\nc"], ["ac", "abbc"]),
         ("a*b?d*e", ["abcde", "axbxbcdxe"], ["abde", "abcd"]),
         ("*?*", ["a", "ab"], [""]),
@@ -73,7 +74,10 @@ def test_words_of_a_command_line_are_words_again_when_they_are_joined() -> None:
 def test_wildcards_stand_for_any_and_for_one_character(pattern: str, hits: list[str], misses: list[str]) -> None:
     glob = Glob(pattern.replace("*", MANY).replace("?", ONE))
 
-    assert [text for text in hits + misses if glob.matches(text)] == hits
+    assert {text: glob.matches(text) for text in hits + misses} == {
+        **dict.fromkeys(hits, True),
+        **dict.fromkeys(misses, False),
+    }
 
 
 def test_many_wildcards_cost_no_more_than_the_text_is_long() -> None:

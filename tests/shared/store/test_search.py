@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cbsigned.query import QueryError, parse
-from cbsigned.store.database import open_reader
+from cbsigned.store.database import open_reader, open_writer
+from cbsigned.store.info import contents, vacuum
+from cbsigned.store.schema import migrate
 from cbsigned.store.search import Page, search_binaries, search_processes
 from cbsigned.timing import Deadline
 from shared.store.telemetry import AT, MD5, PARENT_MD5, Take, event, guid_of, start
@@ -168,3 +172,52 @@ def test_process_is_found_by_its_events(take: Take) -> None:
 
     assert [d["id"] for d in searched(store, "filemod:temp\\a.sys").documents] == [guid_of(1)]
     assert [d["id"] for d in searched(store, "regmod:currentcontrolset\\services\\a").documents] == [guid_of(2)]
+
+
+@pytest.fixture
+def version_3(tmp_path: Path) -> Path:
+    """A store of the schema before searches: one process with a load, and a document of its image."""
+    path = tmp_path / "old.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    migrate(db, 3)
+    db.execute("INSERT INTO name VALUES (1, 'a.exe')")
+    db.execute("INSERT INTO path VALUES (1, 'c:\\temp\\a.exe', 1)")
+    db.execute("INSERT INTO cmdline VALUES (1, 'a.exe /quiet')")
+    db.execute("INSERT INTO binary VALUES (1, ?, NULL)", (bytes.fromhex(MD5),))
+    db.execute("INSERT INTO file VALUES (1, 1, 1)")
+    columns = "id, guid, started, reported, name_id, path_id, cmdline_id, binary_id, described, flags, ranks"
+    guid = bytes.fromhex(guid_of(1).replace("-", ""))
+    db.execute(f"INSERT INTO process ({columns}) VALUES (1, ?, 500, 1000, 1, 1, 1, 1, 1, 0, 0)", (guid,))
+    db.execute("INSERT INTO modload VALUES (1, 1, 2000, 0)")
+    db.execute("INSERT INTO kind VALUES (1, 'binary document', 1)")
+    body = json.dumps(document(MD5, company_name="Acme, Inc."))
+    db.execute("INSERT INTO message VALUES (1, x'00', 1, 1000, NULL, 1, ?)", (body,))
+    db.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cmdline:/quiet", "path:temp\\a.exe", "modload:a.exe", "company_name:acme", "last_update:[1970-01-01 TO *]"],
+)
+def test_older_store_can_be_searched_after_vacuum(version_3: Path, text: str) -> None:
+    vacuum(version_3)
+
+    page = searched(version_3, text)
+    assert (page.total, page.incomplete, page.documents[0]["id"]) == (1, False, guid_of(1))
+
+
+def test_older_store_that_was_only_migrated_says_that_something_is_missing(version_3: Path) -> None:
+    open_writer(version_3).close()
+
+    assert searched(version_3, "cmdline:/quiet").total == 1
+    page = searched(version_3, "company_name:acme")
+    assert page.incomplete
+    assert "cbsigned store vacuum" in page.notes[-1]
+
+
+def test_store_info_tells_whether_searches_are_indexed(store: Path, version_3: Path) -> None:
+    open_writer(version_3).close()
+    told = [next(row["value"] for row in contents(path) if row["name"] == "search") for path in (store, version_3)]
+
+    assert told == ["indexed", "indexed, but for 2 texts: cbsigned store vacuum indexes them"]
