@@ -34,7 +34,7 @@ _LISTS = {
     " FROM malformed m JOIN ingested i ON i.id = m.ingested_id ORDER BY i.path, m.member, m.line",
 }
 _STATES = {
-    State.BEGUN: "{} records so far", State.WHOLE: "whole, {} records", State.CUT_OFF: "cut off after {} records",
+    State.WHOLE: "whole, {}", State.CUT_OFF: "cut off after {}",
     State.EMPTY: "empty", State.UNREADABLE: "could not be opened",
 }  # fmt: skip
 _MOST_REASONS = 5
@@ -176,9 +176,11 @@ def _files(db: sqlite3.Connection, most: int) -> Iterator[Row]:
         reasons.setdefault(number, {})[reason] = count
     now = int(utc_now().timestamp() * 1000)
     for number, path, state, read, malformed, owner, at in listed[:most]:
-        told = [_STATES[State(state)].format(f"{read:,}")]
+        records = f"{read:,} record{'' if read == 1 else 's'}"
         if state == State.BEGUN:
-            told = [f"{'running' if is_running(owner, at, now) else 'interrupted'}, {read:,} records so far"]
+            told = [f"{'running' if is_running(owner, at, now) else 'interrupted'}, {records} so far"]
+        else:
+            told = [_STATES[State(state)].format(records)]
         told += [f"{malformed:,} malformed"] if malformed else []
         skipped = reasons.get(number, {})
         told += [f"{count:,} skipped: {why}" for why, count in skipped.items() if why not in NOT_TELEMETRY][

@@ -35,10 +35,10 @@ def is_running(owner: str, last_ms: int, now_ms: int) -> bool:
         return now_ms - last_ms < _SILENT_MS
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
-        pass
+    except PermissionError:
+        pass  # another user's
     return (_born(int(pid)) or born) == born
 
 

@@ -125,6 +125,8 @@ def _to_its_end(items: Iterator[Item], gunzip: Gunzip, member: str, hint: Option
     held: Optional[Item] = None
     line = 0
     for item in items:
+        if held is not None and _is_cut(held) and _is_cut(item):
+            continue  # a member and then its archive
         if held is not None:
             yield held
             held = None
@@ -137,12 +139,16 @@ def _to_its_end(items: Iterator[Item], gunzip: Gunzip, member: str, hint: Option
     if gunzip.failure is None:
         return
     reason = broken_reason(gunzip.failure)
-    if held is not None and (held.member == member or (held.problem or "").startswith(CUT)):
+    if held is not None and (held.member == member or _is_cut(held)):
         yield held._replace(problem=reason)
         return
     if held is not None:
         yield held
     yield Item(member, line + 1 if line else 0, None, reason, "", hint)
+
+
+def _is_cut(item: Item) -> bool:
+    return (item.problem or "").startswith(CUT)
 
 
 def _tar(stream: io.BufferedReader, member: str) -> Iterator[Item]:

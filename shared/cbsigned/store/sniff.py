@@ -66,11 +66,11 @@ def format_of(head: bytes) -> str:
     if b"\x00" in head:
         return "binary data"
     lines = [line for line in head.splitlines()[:3] if line.strip()] or [b""]
-    if lines[0].lstrip()[:1] == b"<":
-        return _HTML if re.match(rb"\s*<(!doctype html|html|h\d|p|div|img|!--)", lines[0], re.IGNORECASE) else "XML"
     mark = re.search(rb"(?:^|\s)(LEEF|CEF):\d", lines[0])
     if mark is not None:
         return f"{mark[1].decode()}: let the event forwarder write JSON (output_format=json)"
+    if re.match(rb"\s*<[a-z!?]", lines[0], re.IGNORECASE):
+        return _HTML if re.match(rb"\s*<(!doctype html|html|h\d|p|div|img|!--)", lines[0], re.IGNORECASE) else "XML"
     if any(b'{"' in line for line in lines):
         return "lines of text with JSON in them: keep the JSON alone, one object a line"
     return _table_of(lines) or _TEXT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -79,6 +80,50 @@ def test_format_is_found_out_from_the_content(tmp_path: Path, name: str, data: b
 
     assert [item.record for item in found] == [start(), load()]
     assert [item.problem for item in found] == [None, None]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("data", [LINES, csv_of(start(), load())], ids=["lines", "csv"])
+def test_utf_16_is_read_with_byte_order_mark_and_without(tmp_path: Path, encoding: str, data: bytes) -> None:
+    found = items(made(tmp_path, "a", data.decode().encode(encoding)))
+
+    assert [item.record for item in found] == [start(), load()]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"], ids=["semicolon", "tab", "bar"])
+@pytest.mark.parametrize("before", ["", "\ufeff"], ids=["", "bom"])
+def test_columns_are_separated_by_what_the_header_shows(tmp_path: Path, mark: str, before: str) -> None:
+    quoted = '"{}"'.format(json.dumps(start()).replace('"', '""'))
+    text = f'{before}"_time"{mark}"_raw"{mark}"host"\r\nx{mark}{quoted}{mark}h\r\n'
+
+    found = items(made(tmp_path, "a.csv", text.encode()))
+
+    assert [(item.line, item.record) for item in found] == [(2, start())]
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"# Title\n\nSome text.\n", "plain text"),
+        (b"[INFO] started\n[link](x)\n", "plain text"),
+        (b"In _raw you find the event\n", "plain text"),
+        (b"<!DOCTYPE html><p>", "HTML"),
+        (b"<?xml version='1.0'?><Events>", "XML"),
+        (b"%PDF-1.7", "PDF"),
+        (b"MZ\x90\x00\x03", "a program"),
+        (b"SQLite format 3\x00", "SQLite database"),
+        (b"\xfd7zXZ\x00\x00", "xz: unpack it first"),
+        (b"\x01\x02\x00\xff" * 9, "binary data"),
+        (b"<13>Mar 16 10:00 cb LEEF:1.0|CB|CB|5.1|x|a=b\n", "LEEF: let the event forwarder write JSON"),
+        (b'Mar 16 10:00 cb forwarder: {"type": "x"}\n', "lines of text with JSON in them"),
+        (b"host,user,md5\na,b,c\n", "CSV without a column _raw (it has host, user, md5)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_format_is_named(tmp_path: Path, data: bytes, named: str) -> None:
+    (item,) = items(made(tmp_path, "a", data))
+
+    assert str(item.problem).startswith(f"skipped: {named}")
 
 
 def test_one_pretty_printed_document_is_one_record(tmp_path: Path) -> None:
@@ -161,6 +206,51 @@ def test_truncated_gzip_gives_what_came_before_and_says_so(tmp_path: Path) -> No
     )
 
 
+def test_truncated_json_array_gives_the_elements_before_and_says_so(tmp_path: Path) -> None:
+    data = json.dumps([start(), load(), load()], indent=1).encode()
+
+    found = items(made(tmp_path, "a.json", data[:-40]))
+
+    assert [item.record for item in found] == [start(), load(), None]
+    assert str(found[-1].problem).startswith("cut off: the JSON array")
+
+
+def test_half_a_last_line_is_cut_off(tmp_path: Path) -> None:
+    found = items(made(tmp_path, "a.jsonl", LINES[:-30]))
+
+    assert [(item.line, item.problem) for item in found] == [(1, None), (2, "cut off: the last line has no end")]
+
+
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
+def test_truncated_tar_gz_names_what_is_cut_once(tmp_path: Path, where: float) -> None:
+    data = bytes(random.Random(1).choices(LINES, k=50_000))
+    whole = tar_of({"x/a.jsonl": LINES, "x/b.txt": data, "x/c.txt": data})
+
+    found = items(made(tmp_path, "a.tar.gz", whole[: int(len(whole) * where)]))
+
+    assert [item.record for item in found[:2]] == [start(), load()]
+    assert [str(item.problem)[:8] for item in found[2:] if "skipped" not in str(item.problem)] == ["cut off:"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (gzip.compress(LINES)[:-8] + bytes(8), "cut off: damaged from here on, the rest cannot be read"),
+        (zip_of({"a": LINES * 9})[:-30], "cut off: the list of its members, at its end, is missing"),
+        (tar_of({"a": LINES}, "w")[:600], "cut off: the data end too early, the rest cannot be read"),
+    ],
+    ids=["checksum", "zip", "tar"],
+)
+def test_damage_is_told_without_the_library_s_words(tmp_path: Path, data: bytes, problem: str) -> None:
+    assert items(made(tmp_path, "a", data))[-1].problem == problem
+
+
+def test_bytes_after_a_gzip_file_are_passed_over(tmp_path: Path) -> None:
+    found = items(made(tmp_path, "a.gz", gzip.compress(LINES) + b"trailing"))
+
+    assert [item.record for item in found] == [start(), load()]
+
+
 def test_bad_member_does_not_end_the_archive(tmp_path: Path) -> None:
     members = {
         "a/0.json": b'{"type": ',
@@ -211,12 +301,6 @@ def test_folder_name_is_the_kind_s_hint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"\n\n", gzip.compress(b"")], ids=["empty", "blank", "empty gz"])
 def test_empty_bundle_is_no_error(tmp_path: Path, data: bytes) -> None:
     assert items(made(tmp_path, "a.jsonl", data)) == []
-
-
-def test_what_is_no_telemetry_is_skipped_and_not_malformed(tmp_path: Path) -> None:
-    found = items(made(tmp_path, "README.md", b"# Title\n\nSome text.\n"))
-
-    assert [item.problem for item in found] == ["skipped: plain text"]
 
 
 def test_folders_are_read_through_in_order_and_each_file_once(tmp_path: Path) -> None:
