@@ -61,7 +61,7 @@ def _plain(name: Path, path: Path, stream: io.BufferedReader) -> Iterator[Union[
         if item.record is not None:
             yield from _unpacked(item.record)
         else:
-            place = f"{path}{'!' + item.member if item.member else ''}, line {item.line}"
+            place = f"{path}{'!' + item.member if item.member else ''}{f', line {item.line}' if item.line else ''}"
             problem = (item.problem or "").removeprefix("skipped: ")
             text = f"{place} holds no alert: {problem}. Expected JSON objects, one a line."
             yield AlertError(text, record={"_raw": item.text})

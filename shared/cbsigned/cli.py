@@ -58,10 +58,13 @@ class Progress:
 
     Args:
         total: Steps in all, or None where that is not known.
+        in_bytes: The steps are bytes of input.
     """
 
-    def __init__(self, stream: TextIO, label: str, total: Optional[int], shown: bool) -> None:
-        self._stream, self._label, self._total, self._shown = stream, label, total, shown
+    def __init__(
+        self, stream: TextIO, label: str, total: Optional[int], shown: bool, *, in_bytes: bool = False
+    ) -> None:
+        self._stream, self._label, self._total, self._shown, self._in_bytes = stream, label, total, shown, in_bytes
         self._started = self._drawn = time.monotonic()
 
     def update(self, done: int, note: str = "") -> None:
@@ -72,7 +75,8 @@ class Progress:
         self._drawn = now
         rate = done / max(now - self._started, 0.001)
         share = f"{done / self._total:4.0%} " if self._total else ""
-        self._stream.write(f"\r\x1b[K{self._label} {share}{done:,} ({rate:,.0f}/s) {note[:40]}")
+        amount = f"{done / 1e6:,.1f} MB ({rate / 1e6:,.1f} MB/s)" if self._in_bytes else f"{done:,} ({rate:,.0f}/s)"
+        self._stream.write(f"\r\x1b[K{self._label} {share}{amount} {note[:40]}")
         self._stream.flush()
 
     def done(self) -> None:
@@ -230,14 +234,17 @@ class Context:
             texts = [[_cell(row.get(name)) for name in columns] for row in rows]
             self.stdout.write(rows_table(columns, texts, self.output, self._width()))
 
-    def progress(self, label: str, total: Optional[int] = None, *, between_rows: bool = False) -> Progress:
+    def progress(
+        self, label: str, total: Optional[int] = None, *, between_rows: bool = False, in_bytes: bool = False
+    ) -> Progress:
         """Return a progress line; it draws on a terminal alone.
 
         Args:
+            in_bytes: `total` and what is done are bytes of input.
             between_rows: Rows are printed meanwhile; where they go to a terminal too, nothing is drawn.
         """
         shown = self.stderr.isatty() and not (between_rows and self.stdout.isatty())
-        return Progress(self.stderr, label, total, shown)
+        return Progress(self.stderr, label, total, shown, in_bytes=in_bytes)
 
     def check_output(self, name: str, inputs: Sequence[str]) -> None:
         """Refuse a file that could not be written at the end, or that would write over what is read.

@@ -72,7 +72,7 @@ def store(subparsers: Subparsers) -> None:
 def _ingest(args: argparse.Namespace, context: Context) -> int:
     path = context.store_path()
     total = sum(file.stat().st_size for file in files_of(args.paths))
-    progress = context.progress("ingest", total)
+    progress = context.progress("ingest", total, in_bytes=True)
     try:
         report = ingest(path, args.paths, progress=progress.update)
     except KeyboardInterrupt:
