@@ -27,6 +27,7 @@ from cbsigned.store.questions import (
     Subparsers,
     count,
     deadline_option,
+    fitted,
     paging_options,
     question,
     say_paging,
@@ -157,7 +158,8 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         context.emit(_facts(found), ["about", "value"])
         context.stdout.write("\n")
     if events or context.output == "csv":
-        context.emit(events, _CSV if context.output == "csv" else _COLUMNS)
+        columns = _CSV if context.output == "csv" else _COLUMNS
+        context.emit(fitted(context, events, columns, "what"), columns)
     told = ", ".join(f"{number:,} {kind}" for kind, number in found["activity"]["counts"].items() if number)
     say_paging(context, "events", len(events), args.start, found["activity"]["total"])
     if told:

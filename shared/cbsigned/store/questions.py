@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from cbsigned.binary import Signature
 from cbsigned.cli import Context, common_options
-from cbsigned.observables import printable
+from cbsigned.errors import ConfigError
+from cbsigned.observables import parse_md5, parse_sha256, printable, read_hashes
+from cbsigned.render.clean import clean, clip, clip_left, width
 from cbsigned.render.document import Document
 from cbsigned.settings import Settings
 from cbsigned.signing import signing_statuses
@@ -18,14 +21,17 @@ from cbsigned.store.source import StoreSource
 from cbsigned.timing import Deadline, format_time, parse_time
 
 __all__ = [
-    "SHARE", "Subparsers", "count", "deadline_option", "paging_options", "question", "say_paging", "settings_of",
-    "status_of", "statuses", "time_text", "when", "words",
+    "SHARE", "Subparsers", "count", "deadline_option", "fitted", "hashes_option", "paging_options", "question",
+    "say_failures", "say_paging", "settings_of", "status_of", "statuses", "time_text", "when", "words",
 ]  # fmt: skip
 
 SHARE = 0.8
 """Of the deadline, what the search itself may take; the rest is for the signing statuses of what it found."""
 
 MOST_ROWS = 100_000
+
+_LEAST = 16
+_PATH = re.compile(r"(?:[A-Za-z]:)?[\\/]")
 
 Subparsers = Any  # argparse names its type privately
 
@@ -56,6 +62,23 @@ def deadline_option(parser: argparse.ArgumentParser, per: str = "") -> None:
         "--deadline", type=float, metavar="SECONDS",
         help=f"for the whole answer{per}, 0.1 to 3600 (default: the setting deadline_s)",
     )  # fmt: skip
+
+
+def hashes_option(texts: Sequence[str]) -> list[str]:
+    """Return hashes that may be asked for, each once.
+
+    Raises:
+        ConfigError: One of them is none.
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        known = parse_md5(text) or parse_sha256(text)
+        if known is None:
+            sha1 = len(text.strip()) == 40 and read_hashes(text).sha1
+            why = "a SHA-1, and telemetry names files by MD5 and SHA-256" if sha1 else "no hash"
+            raise ConfigError(f"{printable(text, 70)} is {why}: name an MD5 (32 hex digits) or a SHA-256 (64).")
+        found[known] = None
+    return list(found)
 
 
 def settings_of(args: argparse.Namespace, context: Context) -> Settings:
@@ -124,6 +147,31 @@ def status_of(found: Mapping[str, Signature], md5: Optional[str], sha256: Option
 def time_text(at: Optional[int]) -> Optional[str]:
     """Return a time of the store as text; None for none and for 0, which stands for none."""
     return format_time(moment(at)) if at else None
+
+
+def fitted(context: Context, rows: Sequence[Document], columns: Sequence[str], loose: str) -> list[Document]:
+    """Return rows for a table whose loose column takes what the others leave, so that ids and hashes stay whole.
+
+    A path is cut at its beginning, any other text at its end; only a terminal's table cuts at all.
+    """
+    if context.output != "table":
+        return list(rows)
+    texts = [[clean(row.get(name)) for name in columns if name != loose] for row in rows]
+    shown = [name for name in columns if name != loose]
+    taken = [max([len(name), *(width(row[place]) for row in texts)]) for place, name in enumerate(shown)]
+    filled = [2 + cells for place, cells in enumerate(taken) if any(row[place] for row in texts)]
+    room = max(_LEAST, context.style.width - sum(filled))
+    return [{**row, loose: _cut(clean(row.get(loose)), room)} for row in rows]
+
+
+def _cut(text: str, room: int) -> str:
+    return clip_left(text, room) if _PATH.match(text) else clip(text, room)
+
+
+def say_failures(context: Context, reasons: Iterable[str]) -> None:
+    """Say on standard error, once each, why something could not be looked at."""
+    for reason in dict.fromkeys(reasons):
+        context.say(f"cbsigned: {reason}")
 
 
 def say_paging(context: Context, what: str, shown: int, start: int, total: int, *, at_least: bool = False) -> None:

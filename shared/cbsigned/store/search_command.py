@@ -17,6 +17,7 @@ from cbsigned.store.questions import (
     SHARE,
     Subparsers,
     deadline_option,
+    fitted,
     paging_options,
     question,
     say_paging,
@@ -58,11 +59,17 @@ The EDR's query language: words and field:value, AND between them, OR, NOT or -,
 """
 
 _COLUMNS = {
-    Search.PROCESS: ("start", "status", "process_name", "process_pid", "hostname", "username", "id", "cmdline"),
-    Search.BINARY: (
-        "md5", "status", "publisher", "observed_filename", "host_count", "product_name", "last_seen", "reason",
-    ),
+    Search.PROCESS: {
+        "start": "start", "status": "status", "name": "process_name", "pid": "process_pid", "host": "hostname",
+        "cmdline": "cmdline", "guid": "id",
+    },
+    Search.BINARY: {
+        "md5": "md5", "status": "status", "publisher": "publisher", "path": "observed_filename",
+        "hosts": "host_count", "last_seen": "last_seen",
+    },
 }  # fmt: skip
+"""What tables show: heading → the document's field; json and csv keep the fields' own names."""
+_LOOSE = {Search.PROCESS: "cmdline", Search.BINARY: "path"}
 _CSV = {
     Search.PROCESS: (
         "start", "last_update", "status", "publisher", "reason", "process_name", "path", "process_md5",
@@ -160,7 +167,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         sort=args.sort, facets=args.facet,
     )  # fmt: skip
     if rows or (context.output == "csv" and not args.facet):
-        context.emit(_shown(rows, context.output), (_CSV if context.output == "csv" else _COLUMNS)[args.kind])
+        _emit(rows, args.kind, context)
     if page.facets:
         if rows and context.output != "json":
             context.stdout.write("\n")
@@ -171,11 +178,18 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     return ExitCode.INCOMPLETE if page.incomplete else ExitCode.OK
 
 
-def _shown(rows: Sequence[Document], output: str) -> list[Document]:
-    """Return rows for a table: of several paths the first; JSON has all of them."""
-    if output == "json":
-        return list(rows)
-    return [{**row, "observed_filename": next(iter(row.get("observed_filename") or ()), None)} for row in rows]
+def _emit(rows: Sequence[Document], kind: Search, context: Context) -> None:
+    """Print the rows; of several paths a table shows the first, JSON all."""
+    if context.output == "json":
+        context.emit(rows, [])
+        return
+    plain = [{**row, "observed_filename": next(iter(row.get("observed_filename") or ()), None)} for row in rows]
+    if context.output == "csv":
+        context.emit(plain, _CSV[kind])
+        return
+    columns = _COLUMNS[kind]
+    shown = [{heading: row.get(field) for heading, field in columns.items()} for row in plain]
+    context.emit(fitted(context, shown, list(columns), _LOOSE[kind]), list(columns))
 
 
 def _facet_rows(page: Page) -> list[dict[str, object]]:
