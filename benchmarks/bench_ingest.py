@@ -4,7 +4,7 @@
 
 The floor is `executemany` of the same events, already parsed, into one plain table of texts with one index. The
 second peer parses the JSON first. The third writes the very rows that our store ends up with, numbers already
-given, into the very same tables and indexes; it is compared with our writer alone, parsing excluded.
+given and words cut, into the very same tables and indexes; it is compared with our writer alone, parsing excluded.
 Best of three each; every run begins with an empty file.
 """
 
@@ -25,6 +25,7 @@ sys.path.insert(0, str(PROJECT / "shared"))
 
 from cbsigned.store.database import open_writer  # noqa: E402
 from cbsigned.store.documents import translate  # noqa: E402
+from cbsigned.store.index import TABLES, open_index  # noqa: E402
 from cbsigned.store.ingest import BATCH, ingest  # noqa: E402
 from cbsigned.store.readers import files_of, read_items  # noqa: E402
 from cbsigned.store.rows import Batch  # noqa: E402
@@ -92,7 +93,11 @@ def interned(store: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Return the rows of a finished store in the order in which events came (by time)."""
     db = sqlite3.connect(store)
     names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    rows = {n: db.execute(f"SELECT * FROM {n}").fetchall() for n in names if not n.startswith("sqlite")}
+    rows = {
+        n: db.execute(f"SELECT * FROM {n}").fetchall() for n in names if not n.startswith("sqlite") and "_fts" not in n
+    }
+    for name, table in TABLES.items():  # the words of distinct texts, cut already
+        rows[table.index] = [(number, table.tokens(value)) for number, value, *_rest in rows[name]]
     for name in EVENT_TABLES[:3]:
         rows[name].sort(key=lambda row: row[2])
     db.close()
@@ -102,11 +107,13 @@ def interned(store: Path) -> dict[str, list[tuple[Any, ...]]]:
 def same_schema(folder: Path, rows: dict[str, list[tuple[Any, ...]]]) -> None:
     """Write finished rows into the same tables and indexes."""
     db = open_writer(folder / "same.db")
+    open_index(db)
     for name, table in rows.items():
+        into = f"{name} (rowid, words)" if name.endswith("_fts") else name
         marks = ",".join("?" * len(table[0])) if table else ""
         for start in range(0, len(table), BATCH):
             db.execute("BEGIN")
-            db.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", table[start : start + BATCH])
+            db.executemany(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", table[start : start + BATCH])
             db.execute("COMMIT")
     db.close()
 
@@ -117,6 +124,7 @@ def written(folder: Path, batches: list[Batch]) -> None:
     writer = Writer(db)
     for batch in batches:
         writer.write(batch)
+    writer.finish()
     db.close()
 
 

@@ -42,7 +42,7 @@ _CMDLINE = {**_CONTROLS, **{ord(c): " " for c in "\\\"'()[]{},=<>&|;"}}
 _LEGACY = {**_CONTROLS, ord("\\"): " "}
 _TABLES = {False: (_CONTROLS, _CMDLINE, _LEGACY), True: tuple({**t, **_WILD} for t in (_CONTROLS, _CMDLINE, _LEGACY))}
 _WORD = {False: re.compile(r"[^\W_]+"), True: re.compile(r"(?:[^\W_]|[\x01\x02])+")}
-_SEPARATORS = re.compile(r"[\\/]+")
+_SEPARATORS = re.compile(r"\\{2,}")
 _CONTROL_SET = re.compile(r"controlset\d{3}(?=\\|$)")
 _MAX_EXTENSION = 8
 
@@ -102,7 +102,12 @@ def folded_path(path: str, *, wild: bool = False) -> str:
     >>> folded_path('\\Device\\HarddiskVolume1\\X.exe'), folded_path('/usr//bin/ls')
     ('device\\harddiskvolume1\\x.exe', 'usr\\bin\\ls')
     """
-    return _SEPARATORS.sub(r"\\", path.lower().translate(_TABLES[wild][0])).strip("\\")
+    folded = path.lower().replace("/", "\\")
+    if not folded.isprintable():
+        folded = folded.translate(_TABLES[wild][0])
+    if "\\\\" in folded:
+        folded = _SEPARATORS.sub(r"\\", folded)
+    return folded.strip("\\")
 
 
 def folded_registry_path(path: str, *, wild: bool = False) -> str:
@@ -111,7 +116,8 @@ def folded_registry_path(path: str, *, wild: bool = False) -> str:
     >>> folded_registry_path('\\registry\\machine\\system\\ControlSet001\\services')
     'registry\\machine\\system\\currentcontrolset\\services'
     """
-    return _CONTROL_SET.sub("currentcontrolset", folded_path(path, wild=wild))
+    folded = folded_path(path, wild=wild)
+    return _CONTROL_SET.sub("currentcontrolset", folded) if "controlset" in folded else folded
 
 
 def sub_paths(path: str) -> list[str]:

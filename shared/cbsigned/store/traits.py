@@ -31,7 +31,8 @@ _EVENT_TEXTS = {
 _BOOLS = ("is_64bit", "is_executable_image")
 _LENGTHS = {"orig_mod_len": "orig_mod_len", "copied_mod_len": "copied_mod_len"}
 _EVENT_LENGTHS = {"size": "orig_mod_len", "copied_module_length": "copied_mod_len"}
-_COUNTS = re.compile(r"(childproc|crossproc|filemod|modload|netconn|regmod)_count")
+_COUNTS = tuple(f"{kind}_count" for kind in ("childproc", "crossproc", "filemod", "modload", "netconn", "regmod"))
+_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 _WATCHLIST = re.compile(r"watchlist_\d{1,10}", re.ASCII)
 _SCORE = re.compile(r"alliance_score_[a-z0-9_]{1,64}", re.ASCII)
 _WATCHLIST_ID = re.compile(r"\d{1,10}", re.ASCII)
@@ -93,9 +94,9 @@ def _of_binary(record: Mapping[str, Any], facts: Iterator[tuple[str, Union[str, 
 
 def _process_document(document: Mapping[str, Any]) -> Iterator[tuple[str, Union[str, int]]]:
     yield from _texts(document, _PROCESS_TEXTS)
-    for name, value in document.items():
-        if _COUNTS.fullmatch(name):
-            yield from _number(name, value)
+    for name in _COUNTS:
+        if name in document:
+            yield from _number(name, document[name])
     yield from _time("last_update", document.get("last_update"))
     yield from _marks(document)
 
@@ -134,9 +135,10 @@ def _binary_message(record: Mapping[str, Any]) -> Iterator[tuple[str, Union[str,
 def _marks(document: Mapping[str, Any]) -> Iterator[tuple[str, Union[str, int]]]:
     """Yield when watchlists hit it, and its scores in feeds."""
     for name, value in document.items():
-        if _WATCHLIST.fullmatch(name):
-            yield from _time(name, value)
-        elif _SCORE.fullmatch(name):
+        if name.startswith("watchlist_"):
+            if _WATCHLIST.fullmatch(name):
+                yield from _time(name, value)
+        elif name.startswith("alliance_score_") and _SCORE.fullmatch(name):
             yield from _number(name, value)
     listed = document.get("watchlists")
     for entry in listed if isinstance(listed, list) else ():
@@ -169,11 +171,11 @@ def _texts(document: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tupl
 
 
 def _number(name: str, value: object) -> Iterator[tuple[str, int]]:
-    if isinstance(value, bool):
-        return
-    text = str(value)
-    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
-        yield name, int(text)
+    if type(value) is int:
+        if abs(value) < 10**18:
+            yield name, value
+    elif type(value) is str and _NUMBER.fullmatch(value):
+        yield name, int(value)
 
 
 def _time(name: str, value: object) -> Iterator[tuple[str, int]]:

@@ -150,11 +150,21 @@ class Writer:
         if not rows:
             return 0
         rows.sort()  # neighbours in the tree are written together
-        latest = self._latest
-        for row in rows:
-            if row[at] > latest.get(row[0], 0):
-                latest[row[0]] = row[at]
+        self._note_latest(rows, at)
         return self.db.executemany(sql, rows).rowcount
+
+    def _note_latest(self, rows: list[tuple[Any, ...]], at: int) -> None:
+        """Note when processes were last heard of; their rows stand together."""
+        latest, process, last = self._latest, 0, 0
+        for row in rows:
+            if row[0] != process:
+                if last > latest.get(process, 0):
+                    latest[process] = last
+                process, last = row[0], row[at]
+            elif row[at] > last:
+                last = row[at]
+        if last > latest.get(process, 0):
+            latest[process] = last
 
     def _loads(self, rows: Iterable[LoadRow]) -> list[tuple[Any, ...]]:
         mentioned, mention = self._processes.mentioned, self._processes.mention
