@@ -30,7 +30,7 @@ SHARE = 0.8
 
 MOST_ROWS = 100_000
 
-_LEAST = 16
+_LEAST = 14
 _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/]")
 
 Subparsers = Any  # argparse names its type privately
