@@ -33,13 +33,14 @@ LEFT JOIN name pn ON pn.id = pp.name_id
 RECORD_SQL = """
 SELECT b.md5, b.sha256, r.kind, r.word, r.code_text, r.code, r.publisher, r.issuer, r.subject, r.program_name,
        r.signed, r.recorded, r.host_count, r.paths, b.id,
-       (SELECT count(*) FROM bin_host s WHERE s.binary_id = b.id)
+       CASE WHEN r.host_count IS NULL THEN (SELECT count(*) FROM bin_host s WHERE s.binary_id = b.id) END
 FROM binary b JOIN binary_record r ON r.binary_id = b.id
 """
 """One row of it is what `record_of` reads; a WHERE may follow."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_RECORDED = Described.START | Described.DOCUMENT
+_RECORDED = int(Described.START | Described.DOCUMENT)  # plain numbers: flags are slow to combine, and this runs often
+_SUPPRESSED, _TERMINATED, _NO_PARENT = int(Flag.SUPPRESSED), int(Flag.TERMINATED), int(Flag.PARENT_UNKNOWN)
 
 
 def process_of(row: Sequence[Any]) -> Process:
@@ -60,13 +61,13 @@ def process_of(row: Sequence[Any]) -> Process:
         os_type=os_type,
         started_at=moment(started),
         ended_at=moment(ended),
-        terminated=True if ended is not None or flags & Flag.TERMINATED else None,
+        terminated=True if ended is not None or flags & _TERMINATED else None,
         parent_guid=unpack(parent) if parent else None,
         parent_name=parent_name,
         parent_pid=parent_pid,
-        parent_unknown=bool(flags & Flag.PARENT_UNKNOWN) and parent is None,
+        parent_unknown=bool(flags & _NO_PARENT) and parent is None,
         start_recorded=bool(described & _RECORDED),
-        suppressed=bool(flags & Flag.SUPPRESSED) and not described & _RECORDED,
+        suppressed=bool(flags & _SUPPRESSED) and not described & _RECORDED,
     )
 
 
@@ -88,7 +89,7 @@ def record_of(row: Sequence[Any], seen_paths: tuple[str, ...] = ()) -> BinaryRec
         signed_at=moment(signed),
         recorded_at=moment(recorded or None),
         host_count=(hosts or None) if host_count is None else host_count,
-        paths=tuple(json.loads(paths)) or seen_paths,
+        paths=seen_paths if paths == "[]" else tuple(json.loads(paths)),
     )
 
 

@@ -188,7 +188,8 @@ class StoreSource:
     def _processes(self, db: sqlite3.Connection, guids: Sequence[str]) -> dict[str, Union[Process, SourceError]]:
         found = self._by_guid(db, guids)
         others = [f"{{{guid}}}" for guid in guids if guid not in found and not is_foreign(guid)]
-        found.update(self._by_guid(db, others))  # a GUID of another product that was named without its braces
+        if others:  # GUIDs of another product that were named without their braces
+            found.update(self._by_guid(db, others))
         return {guid: found.get(guid) or found.get(f"{{{guid}}}") or self._not_found(guid) for guid in guids}
 
     def _by_guid(self, db: sqlite3.Connection, guids: Sequence[str]) -> dict[str, Process]:
