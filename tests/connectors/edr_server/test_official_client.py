@@ -162,8 +162,9 @@ def test_every_so_manieth_process_is_read_in_full(
 def test_every_process_is_read_in_full(real_store: Path, tls: dict[str, Path], guids: list[str], version: str) -> None:
     read = read_in_full(real_store, tls, guids, version)
 
+    later = 6 if version < "6" else 0  # in later segments of one process, which the client reads only when told to
     assert {name: read[name] for name in ("processes", *EVENTS)} == {
-        "processes": 1579, "modloads": 25_711, "filemods": 9_759, "regmods": 9_212, "netconns": 264,
+        "processes": 1579, "modloads": 25_711, "filemods": 9_759 - later, "regmods": 9_212, "netconns": 264,
         "crossprocs": 1_128, "childprocs": 1_869, "processblocks": 0,
     }  # fmt: skip
 

@@ -110,7 +110,7 @@ def test_a_binary_field_joins_a_process_search(real: Client) -> None:
 def test_several_queries_and_restrictions_must_all_be_met(real: Client) -> None:
     parts = {
         "q": ["process_name:chrome.exe", "hostname:WIN-IA9NQ1GN8OI or hostname:nowhere"],
-        "cb.q.username": "*bit9rad",
+        "cb.q.username": "WIN-IA9NQ1GN8OI*",
     }
 
     with_all = real.get("/api/v1/process", **parts, rows=0).json()
