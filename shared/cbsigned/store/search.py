@@ -32,7 +32,7 @@ from cbsigned.timing import Deadline
 
 __all__ = ["BINARY_SORTS", "PROCESS_SORTS", "Page", "search_binaries", "search_numbers", "search_processes"]
 
-_FEW = 20_000
+_FEW = 4_000
 _WALKS = (1_000, 5_000, 25_000)
 _WALK_S = 0.2
 _STEPS = 10_000

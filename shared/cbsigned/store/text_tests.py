@@ -54,12 +54,7 @@ class TextTest:
         if self._table not in TABLES:
             return self._small()
         if self._terms is None:
-            why = (
-                "no word or beginning of one could be looked up"
-                if self._context.upto[self._table]
-                else ("there is no index of words" if self._context.fts5 else "this SQLite has no FTS5")
-            )
-            self._context.note(f"every distinct {_SHOWN[self._table]} was compared: {why}")
+            self._say()
             return self._scan(0)
         index = TABLES[self._table].index
         if self._exact:
@@ -72,6 +67,16 @@ class TextTest:
             )
         rest = self._scan(self._context.upto[self._table])
         return Sql(f"{found.text} UNION ALL {rest.text}", found.values + rest.values)
+
+    def _say(self) -> None:
+        """Note that there was nothing to look up, where there is anything to compare."""
+        if self._context.upto[self._table]:
+            why = "no word or beginning of one could be looked up"
+        elif self._context.db.execute(f"SELECT 1 FROM {self._table} LIMIT 1").fetchone() is None:  # noqa: S608
+            return
+        else:
+            why = "there is no index of words" if self._context.fts5 else "this SQLite has no FTS5"
+        self._context.note(f"every distinct {_SHOWN[self._table]} was compared: {why}")
 
     def _count(self) -> int:
         index = TABLES[self._table].index

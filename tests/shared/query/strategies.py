@@ -11,6 +11,15 @@ from cbsigned.query.tree import And, Node, Not, Or
 
 NOW = datetime(2021, 4, 20, 12, tzinfo=timezone.utc)
 
+HOSTILE = [
+    *"()\"\\:-*?[]{}&|!+^~/%'; \t\n,.=<>#$@", "and", "or", "not", "TO", " ", "a", "é", "\u202e", "\x00", "\ud800",
+    "process_name:", "cmdline:", "path:", "start:", "ipaddr:", "md5:", "domain:", "digsig_result:", "modload_count:",
+    "\U0001f600",
+    "-24h", "[1 TO 2]", "10.0.0.0/8", '"', '\\"', "' OR 1=1 --", "NEAR(", "c:\\windows\\", "2021-04-20",
+    "5f2b7c0d9e1a4b6f8c3d2e1f0a9b8c7d",
+]  # fmt: skip
+"""What hostile queries are made of."""
+
 _LETTERS = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=8)
 
 

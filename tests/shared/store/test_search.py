@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cbsigned.store.info import contents, vacuum
 from cbsigned.store.schema import migrate
 from cbsigned.store.search import Page, search_binaries, search_processes
 from cbsigned.timing import Deadline
+from shared.query.strategies import HOSTILE, quoted
 from shared.store.telemetry import AT, MD5, PARENT_MD5, Take, event, guid_of, start
 
 
@@ -162,6 +164,32 @@ def test_wildcard_that_no_index_serves_says_that_it_compared_everything(store: P
 
     assert page.total == 20
     assert "every distinct path was compared" in page.notes[0]
+
+
+def test_ten_thousand_hostile_strings_never_reach_sql_as_syntax(store: Path) -> None:
+    chance = random.Random(8)
+    db = open_reader(store)
+    answered = 0
+    for _ in range(10_000):
+        text = "".join(chance.choices(HOSTILE, k=chance.randint(1, 10)))
+        kind = chance.choice(["process", "binary"])
+        try:
+            query = parse(text, kind)
+        except QueryError:
+            continue
+        find = search_processes if kind == "process" else search_binaries
+        answered += find(db, query, rows=1).total >= 0  # an error of SQLite would end the test
+    db.close()
+
+    assert answered > 500
+
+
+@pytest.mark.parametrize(
+    "value", ['" OR 1=1 --', "') OR ('1'='1", 'a" OR "b', "NEAR(a b)", "a AND b", "words:a", "a*", "^a", "{a}"]
+)
+@pytest.mark.parametrize("field", ["cmdline", "path", "username", "company_name", "domain", "regmod"])
+def test_value_of_a_phrase_is_never_an_operator(store: Path, field: str, value: str) -> None:
+    assert searched(store, f"{field}:{quoted(value)}").total == 0
 
 
 def test_process_is_found_by_its_events(take: Take) -> None:
