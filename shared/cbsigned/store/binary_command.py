@@ -26,6 +26,7 @@ from cbsigned.store.questions import (
     settings_of,
     statuses,
     time_text,
+    wrapped,
 )
 from cbsigned.store.reading import bounded, reading
 from cbsigned.store.relations import binaries_of
@@ -146,8 +147,9 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     if context.output == "json":
         context.emit(documents, [])
     else:
+        columns = _COLUMNS if len(documents) > 1 or context.output == "csv" else _COLUMNS[1:]
         rows = [{"asked": d["asked"], **row} for d in documents for row in _rows(d)]
-        context.emit(rows, _COLUMNS if len(documents) > 1 or context.output == "csv" else _COLUMNS[1:])
+        context.emit(wrapped(context, rows, columns, "value"), columns)
     failures = [d["reason"] for d in documents if d["cause"] in _FAILED]
     say_failures(context, failures)
     if failures and len(failures) == len(documents):

@@ -23,6 +23,7 @@ from cbsigned.timing import Deadline, format_time, parse_time
 __all__ = [
     "SHARE", "Subparsers", "count", "deadline_option", "fitted", "hashes_option", "paging_options", "question",
     "say_failures", "say_paging", "settings_of", "status_of", "statuses", "time_text", "when", "words",
+    "wrapped",
 ]  # fmt: skip
 
 SHARE = 0.8
@@ -156,12 +157,28 @@ def fitted(context: Context, rows: Sequence[Document], columns: Sequence[str], l
     """
     if context.output != "table":
         return list(rows)
-    texts = [[clean(row.get(name)) for name in columns if name != loose] for row in rows]
+    room = _room(context, rows, columns, loose)
+    return [{**row, loose: _cut(clean(row.get(loose)), room)} for row in rows]
+
+
+def wrapped(context: Context, rows: Sequence[Document], columns: Sequence[str], loose: str) -> list[Document]:
+    """Return rows for a table whose loose column goes on in rows of its own instead of being cut."""
+    if context.output != "table":
+        return list(rows)
+    room, made = _room(context, rows, columns, loose), []
+    for row in rows:
+        lines = context.style.lines(clean(row.get(loose)), room, most=20)
+        made += [{**(row if at == 0 else {}), loose: line} for at, line in enumerate(lines)]
+    return made
+
+
+def _room(context: Context, rows: Sequence[Document], columns: Sequence[str], loose: str) -> int:
+    """Return how many cells the other columns leave."""
     shown = [name for name in columns if name != loose]
+    texts = [[clean(row.get(name)) for name in shown] for row in rows]
     taken = [max([len(name), *(width(row[place]) for row in texts)]) for place, name in enumerate(shown)]
     filled = [2 + cells for place, cells in enumerate(taken) if any(row[place] for row in texts)]
-    room = max(_LEAST, context.style.width - sum(filled))
-    return [{**row, loose: _cut(clean(row.get(loose)), room)} for row in rows]
+    return max(_LEAST, context.style.width - sum(filled))
 
 
 def _cut(text: str, room: int) -> str:

@@ -174,7 +174,7 @@ def _at_paths(db: sqlite3.Connection, paths: Mapping[int, str], how: str) -> Fou
         relation = Relation.DELETED if deleted else Relation.WROTE
         yield paths[number], Contact(relation, process, path, events, first, last, how)
     for number, *row in in_parts(db, _LOADED_FROM, list(paths)):
-        yield paths[number], Contact(Relation.LOADED, *row, how)
+        yield paths[number], _contact(Relation.LOADED, row, how)
 
 
 _KINDS: Mapping[Kind, Callable[[sqlite3.Connection, Sequence[str], Mapping[int, str]], Found]] = {
