@@ -14,7 +14,7 @@ from typing import Any
 from cbsigned.errors import ConfigError
 from cbsigned.timing import parse_time
 
-__all__ = ["DEFAULT_VERSION", "Dialect", "parse_dialect"]
+__all__ = ["DEFAULT_VERSION", "Dialect", "parse_dialect", "wire_id"]
 
 DEFAULT_VERSION = "7.3.0.200609.1533"
 
@@ -62,6 +62,7 @@ class Dialect:
 
     def unique_id(self, guid: str, segment: int) -> str:
         """Return guid and segment in one, as this version writes them: 12 hex digits, before 6.0 8 decimal ones."""
+        guid = wire_id(guid)
         return f"{guid}-{segment:012x}" if self.modern else f"{guid}-{segment:08d}"
 
     def process_document(self, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,8 +72,10 @@ class Dialect:
         if segment is None:
             segment = self.segment_at(made.get("last_update")) if self.modern else 1
         made["segment_id"] = segment
+        made["id"] = wire_id(str(made["id"]))
         made["unique_id"] = self.unique_id(str(made["id"]), segment)
         if "parent_id" in made:
+            made["parent_id"] = wire_id(str(made["parent_id"]))
             made["parent_unique_id"] = self.unique_id(str(made["parent_id"]), 1)  # as recorded: never a real segment
         if self.modern and "group" in made:
             made["group"] = str(made["group"]).lower()
@@ -92,6 +95,11 @@ class Dialect:
     def shaped(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return a document without the fields that this version did not have yet."""
         return {name: value for name, value in document.items() if self.numbers >= _SINCE.get(name, ())}
+
+
+def wire_id(guid: str) -> str:
+    """Return a process id as clients take it, 36 characters: other products' ids lose the mark that the core gives."""
+    return guid.strip("{}").rpartition(":")[2]
 
 
 def parse_dialect(text: str) -> Dialect:

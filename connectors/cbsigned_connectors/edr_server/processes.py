@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
-from cbsigned.observables import parse_guid, parse_md5
+from cbsigned.observables import MADE, parse_guid, parse_md5
 from cbsigned.store.activity_reader import activity_of
 from cbsigned.store.binary_documents import binary_number, signing_states
-from cbsigned.store.inventory import prevalence
+from cbsigned.store.inventory import prevalence, sensor_number
 from cbsigned.store.process_documents import (
     Segment,
     children_of,
@@ -27,7 +28,7 @@ from cbsigned_connectors.edr_server.answer import Answer, Refused, json_answer, 
 from cbsigned_connectors.edr_server.desk import Ask, Desk, Endpoint
 from cbsigned_connectors.edr_server.events import Entry, entries, lists
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "presented"]
 
 _SIBLINGS = 15
 _CHILDREN = 15
@@ -47,8 +48,7 @@ def detail(desk: Desk, ask: Ask) -> Answer:
     with desk.reading() as db:
         number, segments = _asked(db, ask)
         process = _full(desk, db, number, segments)
-        parent_guid = parse_guid(process.get("parent_id"))
-        parent = None if parent_guid is None else process_number(db, parent_guid)
+        parent = _number(db, process.get("parent_id"))
         return json_answer({
             "process": process,
             "parent": _full(desk, db, parent, segments_of(db, parent)) if parent is not None else {},
@@ -67,7 +67,7 @@ def segments(desk: Desk, ask: Ask) -> Answer:
     """Answer with the segments of a process and how many events each has."""
     with desk.reading() as db:
         number, known = _asked(db, ask)
-        whole = desk.dialect.process_document(process_documents(db, [number])[0])
+        whole = presented(desk, db, process_documents(db, [number])[0])
         activity = entries(activity_of(db, number), desk.dialect.event_version, desk.dialect)
         listed = []
         for segment in known or [Segment(whole["segment_id"], None)]:
@@ -120,14 +120,22 @@ def host_count(desk: Desk, ask: Ask) -> Answer:
     return json_answer({"hostCount": found.hosts, "globalCount": found.processes, "numDocs": found.all_processes})
 
 
+def presented(desk: Desk, db: sqlite3.Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a process document as the server writes it; clients ask for the sensor of every process."""
+    made = desk.dialect.process_document(document)
+    if "sensor_id" not in made and "hostname" in made:
+        number = sensor_number(db, made["hostname"])
+        made.update({} if number is None else {"sensor_id": number})
+    return made
+
+
 def _asked(db: sqlite3.Connection, ask: Ask) -> tuple[int, list[Segment]]:
     """Return the number of the process that the path names, and its recorded segments.
 
     Raises:
         Refused: 404, where there is no such process or segment.
     """
-    guid = parse_guid(ask.path["id"])
-    number = None if guid is None else process_number(db, guid)
+    number = _number(db, ask.path["id"])
     if number is None:
         raise Refused(page(404))
     known = segments_of(db, number)
@@ -139,13 +147,20 @@ def _asked(db: sqlite3.Connection, ask: Ask) -> tuple[int, list[Segment]]:
     return number, known
 
 
+def _number(db: sqlite3.Connection, text: object) -> Optional[int]:
+    """Return the number of the process of an id, Carbon Black's or another product's without its mark."""
+    guid = parse_guid(text)
+    marked = () if guid is None else (guid, f"{{{guid}}}", f"{MADE}{guid}")
+    return next((number for number in (process_number(db, one) for one in marked) if number is not None), None)
+
+
 def _full(desk: Desk, db: sqlite3.Connection, number: int, known: list[Segment]) -> dict[str, Any]:
     """Return a process document with what only details have."""
     made = process_documents(db, [number])[0]
     for name in ("last_update", "last_server_update"):
         if name in made:
             made[f"min_{name}"] = made[f"max_{name}"] = made[name]
-    whole = desk.dialect.process_document(made)
+    whole = presented(desk, db, made)
     whole["ref_segment_id"] = [segment.number for segment in known] or [whole["segment_id"]]
     return desk.dialect.shaped(whole)
 
@@ -153,7 +168,8 @@ def _full(desk: Desk, db: sqlite3.Connection, number: int, known: list[Segment])
 def _relatives(desk: Desk, db: sqlite3.Connection, numbers: list[int]) -> list[dict[str, Any]]:
     """Return siblings or children: shorter documents; a suppressed one has no document of its own."""
     made = []
-    for full in map(desk.dialect.process_document, process_documents(db, numbers)):
+    for document in process_documents(db, numbers):
+        full = presented(desk, db, document)
         short = {name: full[name] for name in _RELATIVE if name in full}
         short.update(child_proc_type="exec", is_suppressed=full.get("is_suppressed", False))
         made.append(short)

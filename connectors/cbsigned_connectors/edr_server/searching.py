@@ -21,6 +21,7 @@ from cbsigned_connectors.edr_server.access import Right
 from cbsigned_connectors.edr_server.answer import Answer, Refused, json_answer
 from cbsigned_connectors.edr_server.binaries import partition_number
 from cbsigned_connectors.edr_server.desk import Ask, Desk, Endpoint
+from cbsigned_connectors.edr_server.processes import presented
 
 __all__ = ["ENDPOINTS"]
 
@@ -35,7 +36,9 @@ def process_search(desk: Desk, ask: Ask) -> Answer:
     joins_blocked = desk.options.block_joins or ask.struck("block-joins") is not None
     query = _query(desk, ask, Search.PROCESS, joins_blocked)
     page = _page(desk, ask, query, search_processes, _facets(ask, PROCESS_FACETS))
-    envelope = _envelope(ask, page, [desk.dialect.process_document(document) for document in page.documents], began)
+    with desk.reading() as db:
+        documents = [presented(desk, db, document) for document in page.documents]
+    envelope = _envelope(ask, page, documents, began)
     envelope.update(tagged_pids={}, filtered={})
     if desk.dialect.modern:
         envelope.update(comprehensive_search=True, all_segments=True, incomplete_results=page.incomplete)

@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
+from cbsigned.store.ids import unpack
 from cbsigned.store.rows import Described, Flag
 
 __all__ = [
@@ -209,10 +210,7 @@ def _hex(blob: Optional[bytes]) -> Optional[str]:
 
 
 def _guid(blob: Optional[bytes]) -> Optional[str]:
-    if not blob:
-        return None
-    text = blob.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return unpack(blob) if blob else None
 
 
 def _extra(text: Optional[str]) -> Extra:

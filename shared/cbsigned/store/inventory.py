@@ -28,10 +28,14 @@ __all__ = [
 ]
 
 _MAX_ADDRESSES = 8
-_SENSORS = """
-SELECT s.sensor_id, h.id, h.value, s.server FROM sensor s JOIN host h ON h.id = s.host_id
-WHERE ?1 IS NULL OR s.sensor_id = ?1 ORDER BY s.sensor_id, h.value
-"""
+_WITHOUT_SENSOR = 1_000_000
+_SENSORS = f"""
+SELECT sensor_id, host_id, value, server FROM (
+    SELECT s.sensor_id, h.id AS host_id, h.value, s.server FROM sensor s JOIN host h ON h.id = s.host_id
+    UNION ALL SELECT {_WITHOUT_SENSOR} + h.id, h.id, h.value, '' FROM host h
+        WHERE NOT EXISTS (SELECT 1 FROM sensor s WHERE s.host_id = h.id))
+WHERE ?1 IS NULL OR sensor_id = ?1 ORDER BY sensor_id, value
+"""  # noqa: S608 (our own number)
 _SEEN = """
 SELECT min(at), max(at) FROM (
     SELECT min(first) AS at FROM bin_host WHERE host_id = ?1 AND first > 0
@@ -135,6 +139,16 @@ def sensors(db: sqlite3.Connection, number: Optional[int] = None) -> list[Sensor
     if number is not None and number not in found and _in_guids(db, number):
         found[number] = Sensor(number, "", "", None, None, (), "")
     return [found[sensor_id] for sensor_id in sorted(found)]
+
+
+def sensor_number(db: sqlite3.Connection, host: str) -> Optional[int]:
+    """Return the number of a host's sensor; one that only other products watch has a number over a million."""
+    row = db.execute(
+        "SELECT coalesce((SELECT min(s.sensor_id) FROM sensor s WHERE s.host_id = h.id), ? + h.id) FROM host h"
+        " WHERE h.value = ?",
+        (_WITHOUT_SENSOR, host),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def watchlists(db: sqlite3.Connection) -> list[Subscription]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from cbsigned.observables import parse_guid
+from cbsigned.store.ids import pack
 from cbsigned.store.kinds import PROCESS_DOCUMENT
 from cbsigned.store.records import PROCESS_SQL, moment, process_of
 from cbsigned.store.rows import Described
@@ -65,9 +66,9 @@ def process_number(db: sqlite3.Connection, guid: str) -> Optional[int]:
     """Return the store's number of a process, or None for one that no event named.
 
     Args:
-        guid: As `parse_guid` returns it.
+        guid: As `parse_process_id` returns it.
     """
-    row = db.execute("SELECT id FROM process WHERE guid = ?", (bytes.fromhex(guid.replace("-", "")),)).fetchone()
+    row = db.execute("SELECT id FROM process WHERE guid = ?", (pack(guid),)).fetchone()
     return None if row is None else int(row[0])
 
 

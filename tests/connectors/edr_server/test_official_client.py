@@ -14,7 +14,9 @@ from cbapi.errors import ObjectNotFoundError, QuerySyntaxError, UnauthorizedErro
 from cbapi.response import Binary, CbResponseAPI, Feed, Process, Sensor, SensorGroup, Watchlist
 
 from cbsigned.store.ids import unpack
+from cbsigned.store.ingest import ingest
 from connectors.edr_server.serving import TOKEN, serving
+from support import real_data
 
 VERSIONS = ["5.0.0", "5.1.0.150914.1400", "5.2.0.161004.1206", "6.2.0.171114.1158", "7.3.0.200609.1533"]
 EVENTS = ["modloads", "filemods", "regmods", "netconns", "crossprocs", "childprocs", "processblocks"]
@@ -199,3 +201,17 @@ def read_in_full(store: Path, tls: dict[str, Path], guids: list[str], version: s
             except ObjectNotFoundError:
                 read["no document"] += 1
     return read
+
+
+def test_another_products_processes_are_read_alike(tmp_path: Path, tls: dict[str, Path]) -> None:
+    """Sysmon has no sensors and GUIDs of its own kind; the client takes them as it takes Carbon Black's."""
+    ingest(tmp_path / "s.db", [real_data("security-datasets") / "psh_mavinject_dll_notepad.zip"])
+    with serving(tmp_path / "s.db", cert=tls["cert"], key=tls["key"]) as client:
+        cb = connected(client.url, tls)
+        processes = list(cb.select(Process).where("cmdline:*"))
+        chains = [[parent.id for parent in process.parents] for process in processes]
+
+        assert len(processes) > 0
+        assert {len(process.id) for process in processes} == {36}
+        assert max(map(len, chains)) > 0
+        assert {process.sensor.hostname for process in processes} == {one.hostname for one in cb.select(Sensor)}
