@@ -25,7 +25,8 @@ examples:
   {TOKEN_VARIABLE}=$(openssl rand -hex 20) cbsigned edr-server --store lab.db --port 8443
   cbsigned edr-server --store lab.db --tokens tokens.json --tls-cert cert.pem --tls-key key.pem
   cbsigned edr-server --store lab.db --tokens tokens.json --version 5.1 --block joins
-  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -keyout key.pem -out cert.pem
+  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost \\
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout key.pem -out cert.pem
 
 It is a server to develop and test against, with the telemetry of a store; every answer is computed from it. Anyone
 with a token reads all of it, so it listens on the loopback unless --host says otherwise. Ctrl-C stops it."""
@@ -93,7 +94,9 @@ def _run(args: argparse.Namespace, context: Context) -> int:
                 f"cbsigned edr-server: {'https' if tls else 'http'}://{shown}:{port} answers from {store} "
                 f"as EDR {options.dialect.version}. Ctrl-C stops it."
             )
-            if not tls:
+            if not tls and host not in ("127.0.0.1", "::1"):
+                context.say("Whoever sees the network sees tokens and telemetry: give --tls-cert and --tls-key.")
+            elif not tls:
                 context.say("Plain HTTP: the official client refuses it; give --tls-cert and --tls-key for https.")
             if faults.rules or control:
                 context.say(f"Fault mode: {len(faults.rules)} rules{', changeable at /_faults' if control else ''}.")

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from connectors.edr_server.serving import TOKEN
+from support import PROJECT
 
 RUN = [sys.executable, "-c", "import sys; from cbsigned.cli import main; sys.exit(main())", "edr-server"]
 
@@ -37,6 +38,36 @@ def test_it_says_where_it_answers_and_stops_when_told(sample_store: Path, how: s
     assert process.returncode == 0
     assert "stopped" in rest
     assert TOKEN not in line + rest
+
+
+def documented() -> list[str]:
+    """Return the lines of README and documentation that start a server."""
+    texts = [(PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/edr-server.md")]
+    blocks = [block for text in texts for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)]
+    return list(dict.fromkeys(line for block in blocks for line in block.splitlines() if "edr-server" in line))
+
+
+@pytest.mark.parametrize("line", documented())
+def test_what_the_documentation_starts_does_start(
+    line: str, sample_store: Path, tls: dict[str, Path], tmp_path: Path
+) -> None:
+    text = (PROJECT / "docs" / "edr-server.md").read_text(encoding="utf-8")
+    tokens, faults = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "tokens.json").write_text(tokens, encoding="utf-8")
+    (tmp_path / "faults.json").write_text(faults, encoding="utf-8")
+    for name, path in (("lab.db", sample_store), ("cert.pem", tls["cert"]), ("key.pem", tls["key"])):
+        (tmp_path / name).symlink_to(path)
+    command = line.replace("$(openssl rand -hex 20)", "f" * 40).replace("cbsigned edr-server", '"$@" --port 0', 1)
+
+    with subprocess.Popen(
+        ["sh", "-c", f"exec env {command}", "sh", *RUN], cwd=tmp_path, text=True, stderr=subprocess.PIPE
+    ) as process:
+        said = process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=20)
+
+    assert "answers from lab.db" in said
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
