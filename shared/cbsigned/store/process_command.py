@@ -30,6 +30,7 @@ from cbsigned.store.questions import (
     fitted,
     paging_options,
     question,
+    say_failures,
     say_paging,
     settings_of,
     status_of,
@@ -147,7 +148,29 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     events, lineage = found["activity"]["events"], found["lineage"]
     if context.output == "json":
         context.stdout.write(context.json_line(found))
-        return _exit_code(found)
+    else:
+        _show(found, context)
+    told = ", ".join(f"{number:,} {kind}" for kind, number in found["activity"]["counts"].items() if number)
+    say_paging(context, "events", len(events), args.start, found["activity"]["total"])
+    if told:
+        context.say(f"Of these kinds: {told}.")
+    failures = [node["reason"] for node in lineage["nodes"] if node["cause"] in _FAILED]
+    failures += [gap["reason"] for gap in _gaps(lineage) if gap["cause"] in _FAILED]
+    say_failures(context, failures)
+    return ExitCode.INCOMPLETE if failures else ExitCode.OK
+
+
+_FAILED = frozenset(cause.value for cause in Cause if cause.failed)
+
+
+def _gaps(lineage: Document) -> list[Document]:
+    """Return what is missing of a lineage and of the relatives."""
+    parts = [*lineage["nodes"], lineage["children"], lineage["siblings"]]
+    return [part["gap"] for part in parts if part is not None and part["gap"]]
+
+
+def _show(found: Document, context: Context) -> None:
+    events, lineage = found["activity"]["events"], found["lineage"]
     if context.output == "html":
         context.stdout.write(svg_lineage(lineage) + "\n")
     elif context.output == "markdown":
@@ -160,11 +183,6 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     if events or context.output == "csv":
         columns = _CSV if context.output == "csv" else _COLUMNS
         context.emit(fitted(context, events, columns, "what"), columns)
-    told = ", ".join(f"{number:,} {kind}" for kind, number in found["activity"]["counts"].items() if number)
-    say_paging(context, "events", len(events), args.start, found["activity"]["total"])
-    if told:
-        context.say(f"Of these kinds: {told}.")
-    return _exit_code(found)
 
 
 def _facts(found: Document) -> list[dict[str, object]]:
@@ -179,15 +197,6 @@ def _facts(found: Document) -> list[dict[str, object]]:
         ("feeds with hits", ", ".join(feeds)),
     )  # fmt: skip
     return [{"about": about, "value": value} for about, value in facts if value]
-
-
-def _exit_code(found: Document) -> int:
-    parts = [*found["lineage"]["nodes"], *found["activity"]["events"]]
-    failed = any(str(part.get("cause")) in _FAILED for part in parts)
-    return ExitCode.INCOMPLETE if failed else ExitCode.OK
-
-
-_FAILED = frozenset(cause.value for cause in Cause if cause.failed)
 
 
 def _guid(text: str) -> str:

@@ -94,7 +94,8 @@ SELECT p.binary_id, p.id, coalesce(p.path_id, 0), 1, coalesce(p.started, p.repor
 FROM process p WHERE p.binary_id IN ({})"""
 _WROTE = """
 SELECT e.binary_id, e.process_id, e.path_id, count(*), min(e.at), max(e.at)
-FROM filemod e WHERE e.binary_id > 0 AND e.binary_id IN ({}) GROUP BY e.binary_id, e.process_id, e.path_id"""
+FROM binary b CROSS JOIN filemod e INDEXED BY filemod_written ON e.binary_id = b.id AND e.binary_id > 0
+WHERE b.id IN ({}) GROUP BY e.binary_id, e.process_id, e.path_id"""
 _LOADED = """
 SELECT f.binary_id, m.process_id, f.path_id, count(*), min(m.at), max(m.at)
 FROM file f CROSS JOIN modload m ON m.file_id = f.id CROSS JOIN process p ON p.id = m.process_id

@@ -33,8 +33,9 @@ _CONNECTED = """
 SELECT e.remote_ip, e.process_id, 0, count(*), min(e.at), max(e.at) FROM netconn e
 WHERE e.remote_ip IN ({}) GROUP BY e.remote_ip, e.process_id"""
 _ASKED = """
-SELECT e.domain_id, e.process_id, e.domain_id, count(*), min(e.at), max(e.at) FROM netconn e
-WHERE e.domain_id > 0 AND e.domain_id IN ({}) GROUP BY e.domain_id, e.process_id"""
+SELECT e.domain_id, e.process_id, e.domain_id, count(*), min(e.at), max(e.at)
+FROM domain d CROSS JOIN netconn e INDEXED BY netconn_domain ON e.domain_id = d.id AND e.domain_id > 0
+WHERE d.id IN ({}) GROUP BY e.domain_id, e.process_id"""
 _NAMES = "SELECT id, value FROM name WHERE value IN ({})"
 _NAMED_PATHS = "SELECT id, name_id, value FROM path WHERE name_id IN ({})"
 _RAN_AS = """
