@@ -249,3 +249,69 @@ def test_store_info_tells_whether_searches_are_indexed(store: Path, version_3: P
     told = [next(row["value"] for row in contents(path) if row["name"] == "search") for path in (store, version_3)]
 
     assert told == ["indexed", "indexed, but for 2 texts: cbsigned store vacuum indexes them"]
+
+
+HIT = {
+    "type": "watchlist.hit.process", "watchlist_id": 11, "timestamp": AT, "cb_server": "cbserver",
+    "docs": [{
+        "id": guid_of(1), "unique_id": f"{guid_of(1)}-00000001", "process_name": "updater.exe", "process_pid": 1,
+        "group": "Default Group", "host_type": "workstation", "alliance_score_nvd": 40, "modload_count": 77,
+    }],
+}  # fmt: skip
+RARE = [
+    start(1), start(2), HIT,
+    event("crossprocopen", 1, cross_process_type="open_process", target_path="c:\\windows\\lsass.exe",
+          target_process_guid=guid_of(9), target_md5=PARENT_MD5.upper(), is_target=False),
+    event("remotethread", 2, target_path="c:\\x\\victim.exe", target_process_guid=guid_of(8), is_target=True),
+    event("netconn", 1, remote_ip="10.0.0.1", remote_port=443, domain="", direction="outbound", protocol=6, ja3="e7d7"),
+    event("processblock", 1, blocked_md5=MD5.upper()),
+    event("tamper", 1),
+    event("emetmitigation", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "pids"),
+    [
+        ("crossproc_name:lsass.exe", [1]),
+        ("crossproc_name:victim*", [2]),
+        (f"crossproc_md5:{PARENT_MD5}", [1]),
+        ("crossproc_type:processopen", [1]),
+        ("crossproc_type:remotethreadtarget", [2]),
+        ("crossproc_type:remotethread", []),
+        ("crossproc_type:*", [1, 2]),
+        ("crossproc_count:[1 TO *]", [1, 2]),
+        ("ja3:E7D7", [1]),
+        ("ja3s:*", []),
+        (f"blocked_md5:{MD5}", [1]),
+        ("tampered:true", [1]),
+        ("has_emet_event:true", [2]),
+        ("tampered:false process_name:updater.exe", [2]),
+        ("group:default\\ group", [1]),
+        ("group:other", []),
+        ("host_type:work*", [1]),
+        ("watchlist_11:*", [1]),
+        ("watchlist_11:2021-04-20", [1]),
+        ("watchlist_12:*", []),
+        ("alliance_score_nvd:[1 TO *]", [1]),
+        ("alliance_score_nvd:[50 TO *]", []),
+        ("modload_count:77", [1]),
+        ("os_type:windows process_name:updater.exe", [1, 2]),
+        (f"{MD5} -process_name:*", [1832]),  # the parent that no record describes: its child has the image
+        ("-has_emet_event:true -crossproc_name:lsass.exe process_name:updater.exe", []),
+    ],
+)
+def test_rare_fields_are_found_where_telemetry_has_them(take: Take, text: str, pids: list[int]) -> None:
+    store, _ = take(*RARE)
+
+    assert pids == sorted(d["process_pid"] for d in searched(store, text).documents)
+
+
+def test_version_resource_of_a_sensor_message_is_searched(take: Take) -> None:
+    store, _ = take({
+        "type": "ingress.event.module", "md5": MD5.upper(), "timestamp": AT, "size": 588800,
+        "digsig": {"result": "Signed", "program_name": "Acme Updater"}, "utf8_file_description": "Acme Helper",
+    })  # fmt: skip
+
+    for text in ("file_desc:helper", "orig_mod_len:588800", 'digsig_prog_name:"acme updater"', "acme"):
+        assert [d["md5"] for d in searched(store, text, "binary").documents] == [MD5.upper()], text
