@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -223,11 +224,12 @@ class Context:
             for row in rows:
                 self.stdout.write(self.json_line(row))
         elif self.output == "csv":
+            from cbsigned.render.clean import clean
             from cbsigned.render.csv import spreadsheet_safe
 
             writer = csv.writer(self.stdout, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows([spreadsheet_safe(_cell(row.get(name))) for name in columns] for row in rows)
+            writer.writerows([spreadsheet_safe(clean(_cell(row.get(name)))) for name in columns] for row in rows)
         else:
             from cbsigned.render.rows import rows_table
 
@@ -264,9 +266,10 @@ class Context:
         """Return a row as one line of JSON; what JSON has no word for (an infinite number) is written as text."""
         ascii_only = (self.stdout.encoding or "").lower().replace("-", "") != "utf8"
         try:
-            return json.dumps(row, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+            line = json.dumps(row, ensure_ascii=ascii_only, allow_nan=False)
         except ValueError:
-            return json.dumps(_finite(row), ensure_ascii=ascii_only) + "\n"
+            line = json.dumps(_finite(row), ensure_ascii=ascii_only)
+        return (line if line.isascii() else _UNSEEN.sub(_escaped, line)) + "\n"
 
     def say(self, text: str) -> None:
         """Write one line for the person to standard error."""
@@ -381,6 +384,15 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ConfigError(f"{path} names no user's folder. Write the path in full.") from None
+
+
+_UNSEEN = re.compile(
+    "[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)  # commands to a terminal, and marks that hide
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match.group()):04x}"
 
 
 def _finite(value: object) -> object:

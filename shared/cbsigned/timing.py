@@ -27,6 +27,8 @@ def utc_now() -> datetime:
 def parse_time(value: object) -> Optional[datetime]:
     """Return a vendor's time as an aware UTC datetime, or None where it is absent or unreadable.
 
+    Years before 1601 and after 9998 mean *no time* wherever they occur (.NET writes 0001-01-01), and are None.
+
     Args:
         value: ISO 8601 with 0 to 9 digits of fraction (`2016-03-16T04:06:00.61Z`; without a zone
             it is taken as UTC), epoch seconds or milliseconds as a number or numeric text, or one of the
@@ -36,6 +38,11 @@ def parse_time(value: object) -> Optional[datetime]:
         - Forwarder events: int epoch seconds; server messages: float; documents: ISO with trailing zeros cut
         - `ingress.event.module` sign_time and feed.storage.hit.binary: the worded forms
     """
+    moment = _read(value)
+    return moment if moment is not None and 1601 <= moment.year <= 9998 else None
+
+
+def _read(value: object) -> Optional[datetime]:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, datetime):

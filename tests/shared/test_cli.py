@@ -419,3 +419,25 @@ def test_a_lineage_by_a_link_of_the_console(store: str) -> None:
     done = run("lineage", "--store", store, f"https://cbserver/#analyze/{guid}/1")
 
     assert lines(done)[0]["nodes"][0]["guid"] == guid
+
+
+@pytest.mark.parametrize("output", ["json", "csv", "table", "markdown", "html"])
+def test_no_output_carries_commands_to_a_terminal(tmp_path: Path, output: str) -> None:
+    publisher = "\x1b]0;owned\x07\x9b2J\u202eevil"
+    with EdrServer([{"md5": PROCMON64.upper(), "digsig_result": "Signed", "digsig_publisher": publisher}]) as server:
+        environ = {"CBSIGNED_EDR_URL": server.url, "CBSIGNED_EDR_TOKEN": server.token, "PYTHONIOENCODING": "utf-8"}
+        done = run("signed", PROCMON64, "--output", output, **environ)
+
+    assert "Signed" in done.stdout
+    assert not set("\x1b\x07\x9b\u202e") & set(done.stdout)
+    if output == "json":
+        assert lines(done)[0]["publisher"] == publisher
+
+
+def test_a_time_at_the_end_of_the_calendar_ends_no_run(store: str) -> None:
+    """.NET writes 0001-01-01 for no time; the search window around it overflowed."""
+    alerts = [{"host": "h", "pid": 5, "start_time": t} for t in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:57Z")]
+
+    done = run("enrich", "--store", store, "-", stdin="".join(json.dumps(a) + "\n" for a in alerts))
+
+    assert [row["alert"] for row in lines(done)] == alerts
