@@ -88,23 +88,26 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     try:
         app = Unreliable(application(desk), faults, control) if faults.rules or control else application(desk)
         with listen(args.host, args.port) as sock:
-            host, port = sock.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            context.say(
-                f"cbsigned edr-server: {'https' if tls else 'http'}://{shown}:{port} answers from {store} "
-                f"as EDR {options.dialect.version}. Ctrl-C stops it."
-            )
-            if not tls and host not in ("127.0.0.1", "::1"):
-                context.say("Whoever sees the network sees tokens and telemetry: give --tls-cert and --tls-key.")
-            elif not tls:
-                context.say("Plain HTTP: the official client refuses it; give --tls-cert and --tls-key for https.")
+            told = _start_lines(sock.getsockname(), store, options.dialect.version, tls)
             if faults.rules or control:
-                context.say(f"Fault mode: {len(faults.rules)} rules{', changeable at /_faults' if control else ''}.")
-            run(app, sock, args.tls_cert, args.tls_key)
+                told.append(f"Fault mode: {len(faults.rules)} rules{', changeable at /_faults' if control else ''}.")
+            run(app, sock, lambda: context.say("\n".join(told)), args.tls_cert, args.tls_key)
     finally:
         desk.close()
     context.say("cbsigned edr-server: stopped.")
     return ExitCode.OK
+
+
+def _start_lines(address: tuple[Any, ...], store: Path, version: str, tls: bool) -> list[str]:
+    """Return what is said when the server answers: where, what, as what, and what to mind."""
+    host, port = address[:2]
+    url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    lines = [f"cbsigned edr-server: {url} answers from {store} as EDR {version}. Ctrl-C stops it."]
+    if not tls and host not in ("127.0.0.1", "::1"):
+        lines.append("Whoever sees the network sees tokens and telemetry: give --tls-cert and --tls-key.")
+    elif not tls:
+        lines.append("Plain HTTP: the official client refuses it; give --tls-cert and --tls-key for https.")
+    return lines
 
 
 def _grants(args: argparse.Namespace) -> Grants:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -69,8 +69,14 @@ def tls_checked(cert: Optional[Path], key: Optional[Path]) -> bool:
     return True
 
 
-def run(app: ASGIApp, sock: socket.socket, cert: Optional[Path] = None, key: Optional[Path] = None) -> None:
+def run(
+    app: ASGIApp, sock: socket.socket, ready: Callable[[], None], cert: Optional[Path] = None,
+    key: Optional[Path] = None,
+) -> None:  # fmt: skip
     """Serve until SIGINT or SIGTERM; requests under way are finished, for five seconds at most.
+
+    Args:
+        ready: Called when requests are answered and signals are heard.
 
     Raises:
         ConfigError: It did not start.
@@ -79,6 +85,7 @@ def run(app: ASGIApp, sock: socket.socket, cert: Optional[Path] = None, key: Opt
     told = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with _serving(app, sock, cert, key) as thread:
+            ready()
             while thread.is_alive() and not stop.wait(_LOOK_S):
                 continue
     finally:

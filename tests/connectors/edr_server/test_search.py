@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from cbsigned_connectors.edr_server.faults import Fault, Faults
 from connectors.edr_server.serving import Client, serving
@@ -238,3 +240,17 @@ def test_a_search_that_takes_too_long_says_that_it_is_incomplete(real_store: Pat
         answer = client.get("/api/v1/process", q="cmdline:e* or modload:c*", rows=100)
 
     assert answer.status_code == 504 or answer.json()["incomplete_results"] is True
+
+
+def test_many_clients_at_once_are_answered_alike(real: Client) -> None:
+    queries = ["process_name:chrome.exe", "digsig_result:Signed", "cmdline:e*", "modload:itss.dll", "(broken"] * 8
+
+    def ask(query: str) -> tuple[int, object]:
+        with requests.Session() as session:
+            answer = Client(real.url, session).get("/api/v1/process", q=query, rows=5)
+        return answer.status_code, answer.json().get("total_results")
+
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(ask, queries))
+
+    assert told == [ask(query) for query in queries[:5]] * 8
