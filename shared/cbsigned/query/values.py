@@ -49,6 +49,7 @@ MAX_WORDS = 128
 
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
+_FIRST_YEAR = 1601  # what is before means "no time" to parse_time
 _RELATIVE = re.compile(r"-(\d{1,9})([a-z]+)", re.ASCII)
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -242,10 +243,12 @@ def _span(ref: FieldRef, text: str, reading: Reading, *, point: bool) -> tuple[d
     try:
         if relative:
             back = _back(ref, relative, reading)
+            if back.year < _FIRST_YEAR:
+                raise OverflowError
             return back, back if point else None
         moment = parse_time(text) if _DATE.fullmatch(text) is None else parse_time(f"{text}t00:00:00")
         if moment is None or not (_DATE.fullmatch(text) or _MOMENT.fullmatch(text)):
-            raise Unfit(f"{ref.name} takes {_TIMES}.")
+            raise Unfit(f"{ref.name} takes {_TIMES}, of the years 1601 to 9998.")
         moment -= timedelta(microseconds=moment.microsecond % 1000)
         return moment, moment if point and not _DATE.fullmatch(text) else moment + _DAY - _MILLISECOND
     except OverflowError:
