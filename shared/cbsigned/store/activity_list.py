@@ -204,11 +204,12 @@ class _Maker:
         protocol: int,
         local: int,
     ) -> Entry:
+        host, called = address(ip), self._domains.get(domain)
+        if not host and called:
+            return Entry(at, "netconn", "looked up", called, extra=extra)
         name = _PROTOCOLS.get(protocol, f"protocol {protocol}" if protocol else "")
         verb = f"{name} {_DIRECTIONS.get(outbound, 'with')}".strip()
-        host = address(ip)
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        called = self._domains.get(domain)
+        place = f"[{host}]:{port}" if ":" in host else f"{host or 'an address that is not told'}:{port}"
         into = f", to port {local} here" if outbound == 0 and local else ""
         return Entry(at, "netconn", verb, f"{place} ({called}){into}" if called else f"{place}{into}", extra=extra)
 

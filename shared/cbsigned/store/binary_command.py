@@ -6,14 +6,14 @@ import argparse
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from cbsigned.binary import BinaryRecord, Signature, read_signature
 from cbsigned.cli import Context, ExitCode
 from cbsigned.errors import SourceError
 from cbsigned.gaps import Cause
 from cbsigned.render.document import Document, signature_document
-from cbsigned.render.facts import evidence
+from cbsigned.render.facts import age
 from cbsigned.status import SigningStatus
 from cbsigned.store.binary_documents import binary_documents
 from cbsigned.store.questions import (
@@ -167,7 +167,7 @@ def _rows(document: Document) -> list[dict[str, Any]]:
         *(("file", name, document[name]) for name in ("md5", "sha256")),
         *(("signature", name, document[name]) for name in ("status", "reason", "publisher", "issuer", "subject")),
         *(("signature", name.replace("_", " "), document[name]) for name in ("program_name", "signed_at")),
-        ("signature", "evidence", evidence(document["evidence"])),
+        *(("signature", name, value) for name, value in _evidence(document["evidence"])),
         *(_contradiction(record) for record in document["records"] if document["contradicting"]),
         *(("version", label, value) for label, value in document["version"].items()),
         *(("seen", name.replace("_", " "), frequency[name]) for name in ("hosts", "first_seen", "last_seen")),
@@ -178,6 +178,18 @@ def _rows(document: Document) -> list[dict[str, Any]]:
         *(("path", "", "more; --rows N shows more") for _ in range(frequency["more_paths"])),
     ]
     return [{"section": s, "name": n, "value": v} for s, n, v in told if v is not None]
+
+
+def _evidence(found: Optional[Document]) -> list[tuple[str, object]]:
+    """Return what a status rests on, as names and values."""
+    if found is None:
+        return [("evidence", "none: no record speaks")]
+    old = f", {age(found['age_s'])} old" if found["age_s"] is not None else ""
+    return [
+        ("evidence", f"{found['record']} of {found['source']}; {found['certainty']}"),
+        ("recorded at", f"{found['recorded_at']}{old}" if found["recorded_at"] else "an unknown time"),
+        ("word and code", ", ".join(str(part) for part in (found["word"], found["code"]) if part is not None) or None),
+    ]
 
 
 def _contradiction(record: Document) -> tuple[str, str, object]:

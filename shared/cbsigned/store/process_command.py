@@ -58,7 +58,7 @@ modules, written files and other processes have their signing status. csv holds 
 _COLUMNS = ("at", "kind", "action", "what", "status", "md5", "guid")
 _CSV = (*_COLUMNS[:-2], "publisher", "reason", "md5", "sha256", "guid", "extra")
 _LINK = re.compile(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)")  # copied from the EDR's console
-_RELATIVES = 20
+_RELATIVES = 10
 
 
 def process(subparsers: Subparsers) -> None:

@@ -15,14 +15,15 @@ from cbsigned.render.clean import clean, clip, clip_left, width
 from cbsigned.render.document import Document
 from cbsigned.settings import Settings
 from cbsigned.signing import signing_statuses
+from cbsigned.status import SigningStatus
 from cbsigned.store.events import milliseconds
 from cbsigned.store.records import moment
 from cbsigned.store.source import StoreSource
 from cbsigned.timing import Deadline, format_time, parse_time
 
 __all__ = [
-    "SHARE", "Subparsers", "count", "deadline_option", "fitted", "hashes_option", "paging_options", "question",
-    "say_failures", "say_paging", "settings_of", "status_of", "statuses", "time_text", "when", "words",
+    "SHARE", "Subparsers", "count", "deadline_option", "fitted", "hashes_option", "image_status", "paging_options",
+    "question", "say_failures", "say_paging", "settings_of", "status_of", "statuses", "time_text", "when", "words",
     "wrapped",
 ]  # fmt: skip
 
@@ -145,6 +146,15 @@ def status_of(found: Mapping[str, Signature], md5: Optional[str], sha256: Option
     return {"status": signature.status.value, "reason": signature.reason, "publisher": signature.publisher}
 
 
+def image_status(found: Mapping[str, Signature], md5: Optional[str], sha256: Optional[str]) -> Document:
+    """Return `status`, `reason` and `publisher` of a process's image; Unknown where no hash of it was recorded."""
+    told = status_of(found, md5, sha256)
+    if told["status"] is not None:
+        return told
+    reason = "No hash of its image was recorded, so its signature could not be looked up."
+    return {"status": SigningStatus.UNKNOWN.value, "reason": reason, "publisher": None}
+
+
 def time_text(at: Optional[int]) -> Optional[str]:
     """Return a time of the store as text; None for none and for 0, which stands for none."""
     return format_time(moment(at)) if at else None
@@ -202,4 +212,7 @@ def say_paging(context: Context, what: str, shown: int, start: int, total: int, 
     elif shown and (start or at_least):
         context.say(f"{what.capitalize()} {start + 1:,} to {start + shown:,} of {number}.")
     else:
-        context.say(f"{number} {what}.")
+        context.say(f"{number} {_SINGULAR[what] if total == 1 and not at_least else what}.")
+
+
+_SINGULAR = {"processes": "process", "binaries": "binary", "events": "event"}

@@ -22,6 +22,7 @@ from cbsigned.store.questions import (
     deadline_option,
     fitted,
     hashes_option,
+    image_status,
     question,
     say_failures,
     settings_of,
@@ -59,10 +60,13 @@ _CSV = (
     "asked", "relation", "at", "first", "events", "how", "process", "pid", "status", "publisher", "reason", "md5",
     "host", "user", "path", "cmdline", "guid", "parent_name", "parent_guid",
 )  # fmt: skip
-_ORIGIN = ("file", "status", "written_at", "by", "by_status", "host", "how", "md5")
+_ORIGIN = ("file", "status", "written_at", "by", "host", "how", "md5")
 _WRITER = ("guid", "process", "pid", "user", "cmdline", "md5", "sha256", "status", "reason", "publisher")
 _NAMES = "SELECT b.id, b.md5, b.sha256 FROM binary b WHERE b.id IN ({})"
-_PATH_OF = "SELECT path_id FROM file WHERE binary_id = ? LIMIT 1"
+_PATH_OF = (
+    "SELECT coalesce((SELECT path_id FROM file WHERE binary_id = ?1 LIMIT 1),"
+    " (SELECT path_id FROM process WHERE binary_id = ?1 AND path_id > 0 LIMIT 1), 0)"
+)
 
 
 def related(subparsers: Subparsers) -> None:
@@ -139,8 +143,7 @@ class _Asked:
         self._files = {number: (md5, sha256) for number, md5, sha256 in in_parts(db, _NAMES, files)}
         self._places = {step.binary: step.write.path for step in steps}
         for number in files:
-            row = db.execute(_PATH_OF, (number,)).fetchone()
-            self._places.setdefault(number, row[0] if row else 0)
+            self._places.setdefault(number, db.execute(_PATH_OF, (number,)).fetchone()[0])
         self._first = binaries[0] if binaries else None
         self._paths = paths_by_number(db, [*(one.path for one in contacts), *self._places.values()])
 
@@ -202,14 +205,12 @@ class _Asked:
 
 
 def _row(one: Contact, process: Process, paths: Mapping[int, str], found: Mapping[str, Signature]) -> Document:
-    told = status_of(found, process.md5, process.sha256)
-    if told["status"] is None:
-        told = {"status": "Unknown", "reason": "No hash of its image was recorded.", "publisher": None}
     return {
         "relation": one.relation.value, "first": time_text(one.first), "last": time_text(one.last),
         "events": one.events, "how": one.how, "path": paths.get(one.path) or None, "process": process.name,
         "pid": process.pid, "host": process.host, "user": process.user, "cmdline": process.cmdline,
-        "guid": process.guid, "md5": process.md5, "sha256": process.sha256, **told,
+        "guid": process.guid, "md5": process.md5, "sha256": process.sha256,
+        **image_status(found, process.md5, process.sha256),
         "parent_name": process.parent_name, "parent_guid": process.parent_guid,
     }  # fmt: skip
 
@@ -243,7 +244,7 @@ _LATER = ("wrote", "ran", "loaded", "deleted")
 
 def _show(document: Document, context: Context) -> None:
     """Print one file's answer: where it came from, then who had to do with it."""
-    context.emit(_origin_rows(document), _ORIGIN)
+    context.emit(fitted(context, _origin_rows(document), _ORIGIN, "by"), _ORIGIN)
     context.stdout.write("\n")
     rows = _rows(document)
     if rows:
@@ -257,10 +258,7 @@ def _show(document: Document, context: Context) -> None:
 def _origin_rows(document: Document) -> list[Document]:
     end = document["origin_ended"]
     rows = [
-        {
-            **step, "by": f"{step['by']['process'] or 'a process'} (pid {step['by']['pid']})",
-            "by_status": step["by"]["status"],
-        }
+        {**step, "by": f"{step['by']['process'] or 'a process'} (pid {step['by']['pid']})"}
         for step in document["origin"]
     ]  # fmt: skip
     return [*rows, {**end, "file": end["file"] or end["md5"] or document["asked"], "by": end["reason_ended"]}]

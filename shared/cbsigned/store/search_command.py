@@ -18,11 +18,11 @@ from cbsigned.store.questions import (
     Subparsers,
     deadline_option,
     fitted,
+    image_status,
     paging_options,
     question,
     say_paging,
     settings_of,
-    status_of,
     statuses,
     words,
 )
@@ -139,21 +139,16 @@ def search_answer(
         )  # fmt: skip
         hashes = {id(document): _hashes(document, kind) for document in page.documents}
         found = statuses(source, [md5 or sha256 for md5, sha256 in hashes.values()], deadline)
-    return page, [{**document, **_status(found, *hashes[id(document)])} for document in page.documents]
+    return page, [
+        {**document, "md5": hashes[id(document)][0], **image_status(found, *hashes[id(document)])}
+        for document in page.documents
+    ]
 
 
 def _hashes(document: Mapping[str, Any], kind: Search) -> tuple[Optional[str], Optional[str]]:
     prefix = "process_" if kind is Search.PROCESS else ""
     md5, sha256 = (document.get(f"{prefix}{name}") for name in ("md5", "sha256"))
     return str(md5).lower() if md5 else None, sha256 if sha256 and sha256 != "(unknown)" else None
-
-
-def _status(found: Mapping[str, Any], md5: Optional[str], sha256: Optional[str]) -> Document:
-    told = status_of(found, md5, sha256)
-    if told["status"] is None:
-        reason = "No hash of its image was recorded, so its signature could not be looked up."
-        told = {"status": "Unknown", "reason": reason, "publisher": None}
-    return {"md5": md5, **told}
 
 
 def _run(args: argparse.Namespace, context: Context) -> int:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from cbsigned.binary import Signature
 from cbsigned.cli import Context, ExitCode, Progress, expanded
 from cbsigned.errors import ConfigError, SourceTimeout
 from cbsigned.observables import printable
@@ -18,6 +19,7 @@ from cbsigned.store.questions import (
     count,
     deadline_option,
     fitted,
+    image_status,
     question,
     say_failures,
     settings_of,
@@ -147,8 +149,14 @@ class _Run:
         for value, answer in answers.items():
             file = status_of(found, value)
             told = {"file_status": file["status"], "file_reason": file["reason"]}
-            answer.rows = [{**row, **status_of(found, row["md5"], row["sha256"]), **told} for row in answer.rows]
+            answer.rows = [{**row, **_process_status(row, found), **told} for row in answer.rows]
         self._state.put({Indicator(kind, value): answer for value, answer in answers.items()}, extent)
+
+
+def _process_status(row: Document, found: Mapping[str, Signature]) -> Document:
+    """Return the status of a row's process; none where the row is about a host alone."""
+    status = image_status if row["guid"] else status_of
+    return status(found, row["md5"], row["sha256"])
 
 
 def _rows(listed: IndicatorList, state: SweepState, *, everything: bool) -> Iterator[Document]:

@@ -58,6 +58,16 @@ def test_every_kind_is_told_in_words(store: Path) -> None:
     ]
 
 
+def test_name_that_was_looked_up_is_told_without_an_address(take: Take) -> None:
+    asked = event("netconn", PID, AT, event_type="netconn", direction="outbound", protocol=17, domain="a.example",
+                  remote_ip="", remote_port=0, local_ip="", local_port=0)  # fmt: skip
+    made, _ = take(start(PID), asked)
+
+    (entry,) = page_of(made).entries
+
+    assert (entry.action, entry.what) == ("looked up", "a.example")
+
+
 def test_files_and_processes_can_be_followed_by_hash_and_guid(store: Path) -> None:
     entries = {e.kind: e for e in page_of(store).entries}
 

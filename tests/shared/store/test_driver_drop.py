@@ -137,6 +137,17 @@ def test_related_tells_where_the_sample_driver_came_from_and_that_system_loaded_
     assert told == {"wrote": ["procmon64.exe"], "ran": [], "deleted": ["procmon64.exe"], "loaded": ["system"]}
 
 
+def test_sysmon_driver_whose_write_names_no_hash_is_followed_by_path(tmp_path: Path) -> None:
+    """npf.sys of attack-data: Sysmon's FileCreate has no hash, its DriverLoad has one."""
+    ingest(tmp_path / "s.db", [real_data("attack-data")])
+
+    (found,) = ask_json(related, tmp_path / "s.db", "related", "de7fcc77f4a503af4ca6a47d49b3713d")
+
+    assert [(s["file"], s["by"]["process"], s["how"]) for s in found["origin"]] == [("npf.sys", "splunkd.exe", "path")]
+    assert [row["process"] for row in found["relations"]["loaded"]["rows"]] == ["system"]
+    assert found["status"] == "Signed"
+
+
 @pytest.mark.parametrize("output", ["table", "csv", "markdown", "html"])
 def test_the_answer_is_in_every_output(samples: Path, output: str) -> None:
     code, out, _ = ask(related, samples, "related", PROCMON23, "--output", output)

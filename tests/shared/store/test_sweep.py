@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from cbsigned.timing import Deadline
 from shared.store.asking import ask, ask_json
 from shared.store.telemetry import AT, MD5, Take, event, guid_of, load, start, write_lines
 
+PROGRAM = str(Path(sys.executable).parent / "cbsigned")
 WRITTEN = "0123456789abcdef0123456789abcdef"
 SHA256 = "ef" * 32
 
@@ -159,6 +159,38 @@ def test_rows_carry_the_status_of_file_and_process(store: Path, tmp_path: Path) 
     assert row["guid"] == guid_of(100)
 
 
+def test_process_without_a_hash_is_unknown_and_says_why(take: Take, tmp_path: Path) -> None:
+    nameless = start(100, path="c:\\tools\\run.exe")
+    del nameless["md5"]
+    store, _ = take(nameless)
+    (tmp_path / "iocs.txt").write_text("run.exe")
+
+    (row,) = ask_json(sweep_list, store, "sweep", tmp_path / "iocs.txt")
+
+    assert (row["status"], row["md5"]) == ("Unknown", None)
+    assert "No hash of its image" in row["reason"]
+
+
+@pytest.mark.parametrize("moment", [0.35, 0.5, 0.8])
+def test_interrupted_sweep_exits_130_and_leaves_a_state_that_goes_on(
+    store: Path, tmp_path: Path, moment: float
+) -> None:
+    file, state = tmp_path / "iocs.txt", tmp_path / "sweep.state"
+    file.write_text("\n".join(f"{n:032x}" for n in range(1, 200_000)))
+    command = [PROGRAM, "sweep", str(file), "--store", str(store), "--state", str(state)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and _answered(state) < 400 * moment * 10:
+        time.sleep(0.005)
+
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert "Traceback" not in told
+    with SweepState(state, {"store": str(store.absolute()), "rows": "100"}) as kept:
+        assert len(kept.missing([Indicator(Kind.MD5, f"{n:032x}") for n in range(1, 401)])) == 0
+
+
 def test_nothing_is_answered_where_the_time_is_too_short_and_that_is_said(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,13 +263,10 @@ def test_killed_sweep_goes_on_and_ends_with_what_one_run_gives(store: Path, tmp_
     chance.shuffle(lines)
     file, state = tmp_path / "iocs.txt", tmp_path / "sweep.state"
     file.write_text("\n".join(lines))
-    command = [sys.executable, "-m", "cbsigned.cli", "sweep", str(file), "--store", str(store), "--output", "json"]
-    environ = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    command = [PROGRAM, "sweep", str(file), "--store", str(store), "--output", "json"]
     answered, kills = 0, 0
     while kills < 5:
-        running = subprocess.Popen(
-            [*command, "--state", str(state)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
-        )
+        running = subprocess.Popen([*command, "--state", str(state)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wanted = answered + chance.randrange(1, 8) * 400
         while running.poll() is None and _answered(state) < wanted:
             time.sleep(0.005)
@@ -247,9 +276,9 @@ def test_killed_sweep_goes_on_and_ends_with_what_one_run_gives(store: Path, tmp_
         assert now >= answered
         answered, kills = now, kills + 1
 
-    ended = subprocess.run([*command, "--state", str(state)], capture_output=True, text=True, env=environ, check=False)
+    ended = subprocess.run([*command, "--state", str(state)], capture_output=True, text=True, check=False)
 
-    whole = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    whole = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answered > 0
     assert ended.returncode == whole.returncode == 0, ended.stderr
     assert _rows(ended.stdout) == _rows(whole.stdout)
