@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Optional, TextIO
 
 from cbsigned.config import Configuration, load_configuration
 from cbsigned.errors import CbSignedError, ConfigError, SourceError
+from cbsigned.observables import parse_process_id, printable
 from cbsigned.settings import Settings, parse_settings
 from cbsigned.timing import Deadline
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from cbsigned.enrichment import Sources
     from cbsigned.render.style import Style
 
-__all__ = ["Context", "ExitCode", "Progress", "common_options", "expanded", "main", "write_output"]
+__all__ = ["Context", "ExitCode", "Progress", "common_options", "expanded", "main", "process_id_of", "write_output"]
 
 OUTPUTS = ("table", "json", "markdown", "html", "csv")
 _EXIT_CODES = """
@@ -340,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cbsigned {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for point in sorted(_commands(), key=lambda p: _ORDER.get(p.name, 99)):
+    for point in sorted(_commands(), key=lambda p: _ORDER.index(p.name) if p.name in _ORDER else len(_ORDER)):
         try:
             point.load()(subparsers)
         except ImportError as exc:
@@ -348,7 +349,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_ORDER = {"enrich": 0, "signed": 1, "lineage": 2, "store": 3, "samples": 8, "config": 9}
+_ORDER = (
+    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "edr-server", "samples",
+    "config",
+)  # fmt: skip
 
 
 def _commands() -> list[EntryPoint]:
@@ -372,6 +376,22 @@ def write_output(name: str, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise OSError(exc.errno, exc.strerror, name) from exc
+
+
+def process_id_of(text: str) -> str:
+    """Return the process id that a user typed, or pasted as a link of the EDR's console.
+
+    Raises:
+        ConfigError: There is none in it.
+    """
+    link = re.search(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)", text)
+    guid = parse_process_id(link.group(1) if link else text)
+    if guid is None:
+        raise ConfigError(
+            f"{printable(text, 60)} is no process guid: expected 36 characters such as "
+            "00000009-0000-082c-01d1-7f392625197c, or a link of the console that holds them."
+        )
+    return guid
 
 
 def expanded(path: str) -> Path:

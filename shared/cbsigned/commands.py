@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from cbsigned.binary import Signature, unknown_signature
-from cbsigned.cli import Context, ExitCode, common_options, write_output
+from cbsigned.cli import Context, ExitCode, common_options, process_id_of, write_output
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import ConfigError
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
-from cbsigned.observables import parse_md5, parse_process_id, parse_sha256, printable, read_hashes
+from cbsigned.observables import parse_md5, parse_sha256, printable, read_hashes
 from cbsigned.render.csv import LINEAGE_COLUMNS, csv_lines, lineage_rows
 from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document
 from cbsigned.render.html import report
@@ -293,7 +292,7 @@ def _no_hash(text: str) -> Signature:
 
 def _lineage(args: argparse.Namespace, context: Context) -> int:
     settings = _settings(args, context)
-    guids = [_guid(text) for text in args.guids]
+    guids = [process_id_of(text) for text in args.guids]
     if args.svg and len(guids) > 1:
         raise ConfigError("--svg draws one lineage into one file: name one GUID.")
     if args.svg:
@@ -339,17 +338,6 @@ def _print_lineages(documents: Sequence[Document], context: Context) -> None:
         context.stdout.writelines(markdown_lineage(document) + "\n" for document in documents)
     else:
         context.stdout.writelines(lineage_text(document, context.style) + "\n" for document in documents)
-
-
-def _guid(text: str) -> str:
-    link = re.search(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)", text)  # copied from the EDR's console
-    guid = parse_process_id(link.group(1) if link else text)
-    if guid is None:
-        raise ConfigError(
-            f"{printable(text, 60)} is no process guid: expected 36 characters such as "
-            "00000009-0000-082c-01d1-7f392625197c, or a link of the console that holds them."
-        )
-    return guid
 
 
 def _config(args: argparse.Namespace, context: Context) -> int:

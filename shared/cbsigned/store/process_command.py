@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from cbsigned.binary import Signature
-from cbsigned.cli import Context, ExitCode
-from cbsigned.errors import ConfigError
+from cbsigned.cli import Context, ExitCode, process_id_of
 from cbsigned.gaps import Cause
 from cbsigned.lineage import Lineage, lineages
-from cbsigned.observables import parse_process_id, printable
 from cbsigned.render.document import Document, lineage_document
 from cbsigned.render.markdown import markdown_lineage
 from cbsigned.render.svg import svg_lineage
@@ -57,7 +54,6 @@ modules, written files and other processes have their signing status. csv holds 
 
 _COLUMNS = ("at", "kind", "action", "what", "status", "md5", "guid")
 _CSV = (*_COLUMNS[:-2], "publisher", "reason", "md5", "sha256", "guid", "extra")
-_LINK = re.compile(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)")  # copied from the EDR's console
 _RELATIVES = 10
 
 
@@ -141,7 +137,7 @@ def _number(db: sqlite3.Connection, guid: str) -> Optional[int]:
 def _run(args: argparse.Namespace, context: Context) -> int:
     settings = settings_of(args, context)
     found = process_answer(
-        context.store_path(), _guid(args.guid), settings.deadline_s, max_depth=settings.max_depth,
+        context.store_path(), process_id_of(args.guid), settings.deadline_s, max_depth=settings.max_depth,
         relatives=settings.relatives, kinds=args.kind, since=args.since, until=args.until, start=args.start,
         rows=args.rows,
     )  # fmt: skip
@@ -197,14 +193,3 @@ def _facts(found: Document) -> list[dict[str, object]]:
         ("feeds with hits", ", ".join(feeds)),
     )  # fmt: skip
     return [{"about": about, "value": value} for about, value in facts if value]
-
-
-def _guid(text: str) -> str:
-    link = _LINK.search(text)
-    guid = parse_process_id(link.group(1) if link else text)
-    if guid is None:
-        raise ConfigError(
-            f"{printable(text, 60)} is no process guid: expected 36 characters such as "
-            "00000009-0000-082c-01d1-7f392625197c, or a link of the console that holds them."
-        )
-    return guid
