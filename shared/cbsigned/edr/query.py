@@ -31,6 +31,7 @@ __all__ = [
     "clause",
     "guid_clause",
     "hash_clause",
+    "moved",
     "prefix_clause",
 ]
 
@@ -133,10 +134,20 @@ def between(field: str, earliest: Optional[datetime], latest: Optional[datetime]
 
     Args:
         earliest, latest: Aware; written in UTC without a zone, the one form that vendor and clients document.
+            The ends of the calendar stay what they are.
     """
     low = "*" if earliest is None else _seconds(earliest)
-    high = "*" if latest is None else _seconds(latest + timedelta(microseconds=999_999))
+    high = "*" if latest is None else _seconds(moved(latest, timedelta(microseconds=999_999)))
     return Query(f"{_field(field)}:[{low} TO {high}]", 1)
+
+
+def moved(moment: datetime, by: timedelta) -> datetime:
+    """Return `moment` + `by` in UTC, and the first or last moment of the calendar where that lies beyond it."""
+    try:
+        return moment.astimezone(timezone.utc) + by
+    except OverflowError:
+        end = datetime.min if moment.year < 5000 else datetime.max
+        return end.replace(tzinfo=timezone.utc)
 
 
 def any_of(parts: Iterable[Query]) -> Query:
@@ -176,7 +187,7 @@ def _check(field: str, value: str) -> None:
 
 
 def _seconds(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    return moved(moment, timedelta(0)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
 
 
 def _shown(value: str) -> str:

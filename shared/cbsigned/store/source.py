@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Callable, Optional, TypeVar, Union
 
@@ -205,8 +205,8 @@ class StoreSource:
         if moment is None:
             return ()
         exact = sighting.started_at is not None
-        first = milliseconds(moment - (_START_SLACK if exact else _DAY))
-        last = milliseconds(moment + (_START_SLACK if exact else timedelta(0)))
+        first = milliseconds(_moved(moment, -(_START_SLACK if exact else _DAY)))
+        last = milliseconds(_moved(moment, _START_SLACK if exact else timedelta(0)))
         hosts = [row[0] for row in db.execute("SELECT id FROM host WHERE short = ?", (short_host(sighting.host),))]
         if not hosts:
             return ()
@@ -252,6 +252,14 @@ def _paths_of(db: sqlite3.Connection, binaries: Sequence[int]) -> dict[int, tupl
         number: tuple(sorted({row[0].lower() for row in db.execute(sql, (number,)) if row[0]}))
         for number in dict.fromkeys(binaries)
     }
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    """Return `moment` + `by`, and the first or last moment of the calendar where that lies beyond it."""
+    try:
+        return moment.astimezone(timezone.utc) + by
+    except OverflowError:
+        return (datetime.min if moment.year < 5000 else datetime.max).replace(tzinfo=timezone.utc)
 
 
 def _words(text: str) -> str:

@@ -183,6 +183,15 @@ def test_range_widens_to_whole_seconds_in_utc() -> None:
     assert between("start", moment, moment).text == "start:[2021-04-20T13:33:21 TO 2021-04-20T13:33:22]"
 
 
+@pytest.mark.parametrize("hours", [-14, 0, 14])
+def test_range_ends_with_the_calendar(hours: int) -> None:
+    first, last = (end.replace(tzinfo=timezone(timedelta(hours=hours))) for end in (datetime.min, datetime.max))
+    low, high = between("start", first, last).text[7:-1].split(" TO ")
+
+    assert low.startswith("0001-01-01T")
+    assert high.startswith("9999-12-31T")
+
+
 def test_range_may_be_open() -> None:
     assert between("start", None, None).text == "start:[* TO *]"
 

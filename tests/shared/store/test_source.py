@@ -119,6 +119,17 @@ def test_process_outside_host_window_or_hash_is_no_candidate(take: Take, sightin
         assert source.candidates([sighting], Deadline(60)) == {sighting: ()}
 
 
+@pytest.mark.parametrize("end", [datetime.min, datetime.max], ids=["first", "last"])
+@pytest.mark.parametrize("name", ["started_at", "seen_at"])
+def test_window_ends_with_the_calendar(take: Take, name: str, end: datetime) -> None:
+    store, _ = take(start())
+    moment = end.replace(tzinfo=timezone.utc)
+    sighting = Sighting("lab-ws-07", pid=3364, **{name: moment})  # type: ignore[arg-type]
+
+    with StoreSource(store) as source:
+        assert source.candidates([sighting], Deadline(60)) == {sighting: ()}
+
+
 def test_hash_finds_the_candidate_without_a_pid(take: Take) -> None:
     store, _ = take(start(), start(5, md5=PARENT_MD5))
     sighting = Sighting("lab-ws-07", file_hash=MD5, seen_at=STARTED + timedelta(minutes=1))
