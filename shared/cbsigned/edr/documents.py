@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Optional, Union
 
 from cbsigned.binary import BinaryRecord, parse_binary
-from cbsigned.edr.query import Query, Unsearchable, all_of, any_of, between, clause, hash_clause, prefix_clause
+from cbsigned.edr.query import Query, Unsearchable, all_of, any_of, between, clause, hash_clause, moved, prefix_clause
 from cbsigned.edr.search import Found, ServerVersion
 from cbsigned.errors import ProcessNotFound, SourceError, SourceResponseError
 from cbsigned.gaps import Cause, Gap
@@ -47,8 +47,8 @@ def by_hash(
 
 def processes_of(found: Found, guids: Sequence[str], source: str) -> dict[str, Union[Process, SourceError]]:
     """Return for every guid asked its process, made of all its segments, or why there is none."""
-    processes, unreadable = _merged(found.documents)
-    why = found.missing or _unreadable(source, unreadable)
+    processes, nameless = _merged(found.documents)
+    why = found.missing or _unreadable(source, len(nameless))
     answers: dict[str, Union[Process, SourceError]] = {}
     for guid in guids:
         answers[guid] = processes.get(guid) or why or ProcessNotFound(
@@ -63,7 +63,7 @@ def children_of(found: Found, parents: Sequence[str], limit: int, source: str) -
     Args:
         found: Whole, unless one parent alone was asked.
     """
-    processes, unreadable = _merged(found.documents)
+    processes, nameless = _merged(found.documents)
     of_parent: dict[str, list[Process]] = {parent: [] for parent in parents}
     for process in processes.values():
         if process.parent_guid in of_parent:
@@ -77,8 +77,8 @@ def children_of(found: Found, parents: Sequence[str], limit: int, source: str) -
         if len(nodes) < total:
             reason = f"{len(nodes)} of {total} children shown, the oldest; ask for more to see the others."
             gap = Gap(f"children of {parent}", Cause.CUT, reason)
-        elif unreadable:
-            gap = Gap(f"children of {parent}", Cause.UNREADABLE, str(_unreadable(source, unreadable)))
+        elif nameless:
+            gap = Gap(f"children of {parent}", Cause.UNREADABLE, str(_unreadable(source, len(nameless))))
         answers[parent] = Relatives(nodes, total, gap)
     return answers
 
@@ -106,19 +106,27 @@ def sighting_query(sighting: Sighting, version: ServerVersion) -> Query:
     return all_of(parts)
 
 
-def candidates_of(found: Found, sightings: Iterable[Sighting]) -> dict[Sighting, tuple[Process, ...]]:
-    """Return for every sighting the processes found on its host that started in its window.
+def candidates_of(
+    found: Found, sightings: Iterable[Sighting], source: str
+) -> dict[Sighting, Union[tuple[Process, ...], SourceError]]:
+    """Return for every sighting the processes found on its host that started in its window, all of them or an error.
 
     Where the search was narrowed by name, the name must be equal; hash and pid are left to the caller, which
-    knows documents without them.
+    knows documents without them. Documents without a process guid may be candidates of every sighting on their
+    host, or on any host where they name none.
     """
-    processes, _unreadable_rows = _merged(found.documents)
+    processes, nameless = _merged(found.documents)
+    damaged = {_host(document) for document in nameless}
     by_host: dict[str, list[Process]] = {}
     for process in processes.values():
         if process.host is not None:
             by_host.setdefault(short_host(process.host), []).append(process)
-    answers = {}
+    answers: dict[Sighting, Union[tuple[Process, ...], SourceError]] = {}
     for sighting in sightings:
+        unreadable = _unreadable(source, len(nameless))
+        if unreadable is not None and damaged & {None, short_host(sighting.host)}:
+            answers[sighting] = unreadable
+            continue
         earliest, latest = _window(sighting)
         name = sighting.name.lower() if sighting.name and sighting.file_hash is None else None
         answers[sighting] = tuple(
@@ -142,24 +150,24 @@ def joint_query(pairs: Iterable[tuple[str, str]]) -> Query:
 
 def _window(sighting: Sighting) -> tuple[datetime, datetime]:
     if sighting.started_at is not None:
-        return sighting.started_at - _START_SLACK, sighting.started_at + _START_SLACK
+        return moved(sighting.started_at, -_START_SLACK), moved(sighting.started_at, _START_SLACK)
     if sighting.seen_at is not None:
-        return sighting.seen_at - _DAY, sighting.seen_at
+        return moved(sighting.seen_at, -_DAY), sighting.seen_at
     raise Unsearchable(f"The sighting on {short_host(sighting.host)[:60]} has no time, so no process can be searched.")
 
 
-def _merged(documents: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Process], int]:
-    """Return the processes by guid, each made of all its documents, and how many documents had no guid."""
+def _merged(documents: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Process], list[Mapping[str, Any]]]:
+    """Return the processes by guid, each made of all its documents, and the documents that had no guid."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    unreadable = 0
+    nameless: list[Mapping[str, Any]] = []
     for document in documents:
         guid = next((g for g in map(parse_guid, (document.get("id"), document.get("unique_id"))) if g), None)
         if guid is None:
-            unreadable += 1
+            nameless.append(document)
         else:
             groups.setdefault(guid, []).append(document)
     found = {guid: parse_process(_one(segments)) for guid, segments in groups.items()}
-    return {guid: process for guid, process in found.items() if process is not None}, unreadable
+    return {guid: process for guid, process in found.items() if process is not None}, nameless
 
 
 def _one(segments: list[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -180,6 +188,11 @@ def _one(segments: list[Mapping[str, Any]]) -> Mapping[str, Any]:
 def _segment_number(document: Mapping[str, Any]) -> int:
     number = document.get("segment_id")
     return number if isinstance(number, int) else 0
+
+
+def _host(document: Mapping[str, Any]) -> Optional[str]:
+    host = document.get("hostname")
+    return short_host(host) if isinstance(host, str) and host.strip() else None
 
 
 def _started(process: Process) -> float:

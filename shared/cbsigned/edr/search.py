@@ -99,21 +99,26 @@ def search(
     """
     documents: list[dict[str, Any]] = []
     seen: set[str] = set()
+    repeated = False
+    key = "id" if (more or {}).get("cb.group") == "id" else "unique_id"
     while True:
         parameters: dict[str, Parameter] = {"q": query.text} if query else {}
         parameters.update({"rows": rows, "start": len(documents), "cb.urlver": "1", **(more or {})})
         page, total, incomplete, facets = _envelope(client.ask(route, deadline, parameters).document, client.host)
-        before = len(seen)
-        seen.update(repr(document.get("unique_id") or document.get("md5") or document) for document in page)
+        here = {repr(document.get(key) or document.get("md5") or document) for document in page}
+        news = here - seen
+        repeated = repeated or news != here
+        seen |= news
         documents += page
         if incomplete:
             text = f"{client.host} ended the search at its own time limit: only a part was searched. Try again later."
             return Found(documents, total, SourceTimeout(text), facets)
         if not page or len(documents) >= total or not rows:
-            return Found(documents, total, None, facets)
+            shifted = repeated and len(seen) < total
+            return Found(documents, total, _shifted(client.host, len(seen), total) if shifted else None, facets)
         if at_most is not None and len(documents) >= at_most:
             return Found(documents, total, _cut(client.host, len(documents), total), facets)
-        if len(seen) == before or len(documents) >= _MAX_PAGES * rows:
+        if not news or len(documents) >= _MAX_PAGES * rows:
             return Found(documents, total, _cut(client.host, len(documents), total), facets)
 
 
@@ -147,6 +152,12 @@ def side_by_side(client: EdrClient, work: Callable[[_A], _B], items: Sequence[_A
 def _cut(host: str, here: int, total: int) -> SourceResponseError:
     return SourceResponseError(
         f"{host} gave {here} of {total} rows, so this answer is not whole. Narrow the question, or raise its limit."
+    )
+
+
+def _shifted(host: str, here: int, total: int) -> SourceResponseError:
+    return SourceResponseError(
+        f"{host} changed between pages: they hold {here} of {total} rows, some of them twice. Ask again."
     )
 
 

@@ -145,7 +145,7 @@ class EdrSource:
             query = any_of(sighting_query(sighting, version) for sighting in batch)
             found = self._processes(query, deadline, version, rows=_ROWS, at_most=_MAX_CANDIDATES)
             if found.missing is None:
-                return candidates_of(found, batch)
+                return candidates_of(found, batch, self.name)
             if len(batch) == 1 or not isinstance(found.missing, SourceResponseError):
                 return dict.fromkeys(batch, found.missing)
             return self._halves(ask, batch, version)
@@ -169,7 +169,7 @@ class EdrSource:
             rows = _ROWS if len(batch) > 1 or not version.groups else max(1, min(limit, _ROWS))
             at_most = _MAX_CANDIDATES if len(batch) > 1 else max(limit, 1)
             query = _of_guids("parent_id", batch)
-            found = self._processes(query, deadline, version, rows=rows, at_most=at_most, oldest_first=True)
+            found = self._processes(query, deadline, version, rows=rows, at_most=at_most)
             if found.missing is None or (len(batch) == 1 and isinstance(found.missing, SourceResponseError)):
                 return dict(children_of(found, batch, limit, self.name))
             if not isinstance(found.missing, SourceResponseError):
@@ -271,13 +271,10 @@ class EdrSource:
         *,
         rows: int,
         at_most: Optional[int] = None,
-        oldest_first: bool = False,
     ) -> Found:
-        more = _plain(version)
+        more: dict[str, Parameter] = {**_plain(version), "sort": "start asc"}  # new processes come on the last page
         if version.groups:
             more.update({"cb.group": "id", "cb.comprehensive_search": "true"})
-        if oldest_first:
-            more["sort"] = "start asc"
         return search(self._client, PROCESS, query, deadline, rows=rows, more=more, at_most=at_most)
 
     def _read_version(self, deadline: Deadline) -> ServerVersion:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -143,6 +144,15 @@ class TestBinaries:
 
         assert len(answers[md5_of(1)]) == 1
         assert isinstance(answers[md5_of(2)], SourceResponseError)
+
+    def test_a_hash_that_one_page_names_twice_leaves_others_not_found(self, start: Start, source: Connect) -> None:
+        page = json.dumps({"results": [binary(1), binary(1)], "total_results": 2}).encode()
+        server = start()
+        server.fail("binary", Fault(200, page, JSON))
+
+        answers = source(server).binaries([md5_of(1), md5_of(2)], deadline())
+
+        assert [len(records) for records in answers.values()] == [1, 0]
 
     def test_documents_nobody_asked_for_are_passed_over(self, start: Start, source: Connect) -> None:
         page = b'{"results": [{"md5": "%s", "digsig_result": "Signed"}], "total_results": 1}' % md5_of(9).encode()
@@ -414,6 +424,70 @@ class TestProcesses:
         assert isinstance(source(server).processes([guid_of(1)], deadline())[guid_of(1)], SourceResponseError)
 
 
+class TestPagesThatShift:
+    """Seen on a busy server: new rows push others to the next page, where they come again, and some never come."""
+
+    def pages(self, server: EdrServer, *pages: list[dict[str, Any]], total: int) -> None:
+        """Answer searches with these pages in turn, whatever is asked."""
+        answers = [{"results": page, "total_results": total} for page in pages]
+        server._search = lambda _route, _parameters: answers.pop(0)
+
+    @pytest.mark.parametrize("version", ["5.2.0.1", "7.3.0.1"])
+    def test_what_they_lack_is_not_taken_for_absent(self, version: str, start: Start, source: Connect) -> None:
+        server = start(version=version)
+        self.pages(server, [process(1), process(2)], [process(2)], total=3)
+
+        answers = source(server).processes([guid_of(n) for n in (1, 2, 3)], deadline())
+
+        assert [Process, Process, SourceResponseError] == [type(answer) for answer in answers.values()]
+        assert "2 of 3 rows, some of them twice" in str(answers[guid_of(3)])
+
+    def test_a_group_told_by_another_segment_is_the_same_row(self, start: Start, source: Connect) -> None:
+        server = start()
+        self.pages(server, [process(1), process(2)], [process(2, unique_id=f"{guid_of(2)}-0178ef7c4aaa")], total=3)
+
+        answers = source(server).processes([guid_of(n) for n in (1, 2, 3)], deadline())
+
+        assert isinstance(answers[guid_of(3)], SourceResponseError)
+
+    def test_an_empty_page_after_them_makes_no_difference(self, start: Start, source: Connect) -> None:
+        server = start()
+        self.pages(server, [binary(1), binary(2)], [binary(2), binary(3)], [], total=5)
+
+        answers = source(server).binaries([md5_of(n) for n in (1, 2, 3, 4)], deadline())
+
+        assert [tuple, tuple, tuple, SourceResponseError] == [type(answer) for answer in answers.values()]
+
+    def test_rows_that_repeat_while_none_is_missing_are_whole(self, start: Start, source: Connect) -> None:
+        server = start()
+        self.pages(server, [process(1), process(2)], [process(2), process(3)], total=3)
+
+        answers = source(server).processes([guid_of(n) for n in (1, 2, 3, 4)], deadline())
+
+        assert [Process, Process, Process, ProcessNotFound] == [type(answer) for answer in answers.values()]
+
+    def test_a_sighting_gets_an_error_and_not_a_part(self, start: Start, source: Connect) -> None:
+        server = start()
+        self.pages(server, [process(1), process(2)], [process(2)], total=3)
+        sighting = Sighting("lab-ws-07", pid=3, started_at=NOON)
+
+        assert isinstance(source(server).candidates([sighting], deadline())[sighting], SourceResponseError)
+
+    @pytest.mark.parametrize("version", ["5.2.0.1", "7.3.0.1"])
+    def test_processes_come_oldest_first_so_that_new_ones_push_none(
+        self, version: str, start: Start, source: Connect
+    ) -> None:
+        server = start(version=version)
+        asked = source(server)
+
+        asked.processes([guid_of(1)], deadline())
+        asked.candidates([Sighting("lab-ws-07", started_at=NOON)], deadline())
+        asked.children([guid_of(1)], 5, deadline())
+
+        sent = [request.parameters.get("sort") for request in server.requests if request.route == "process"]
+        assert sent == ["start asc"] * 3
+
+
 class TestRequestBound:
     def test_lineages_and_signatures_cost_one_request_per_two_hundred_and_generation(
         self, start: Start, source: Connect
@@ -509,6 +583,34 @@ class TestCandidates:
         answers = source(server).candidates(sightings, deadline())
 
         assert [len(answers[sighting]) for sighting in sightings] == [3000] * 3
+
+    @pytest.mark.parametrize(
+        ("hostname", "answers"),
+        [
+            ("LAB-WS-07.corp.example", [SourceResponseError, tuple]),
+            ("", [SourceResponseError, SourceResponseError]),
+            (7, [SourceResponseError, SourceResponseError]),
+            ("another", [tuple, tuple]),
+        ],
+    )
+    def test_documents_without_a_guid_leave_no_false_not_found(
+        self, hostname: object, answers: list[type], start: Start, source: Connect
+    ) -> None:
+        server = start()
+        page = json.dumps({"results": [process(1), {"id": 5, "hostname": hostname}], "total_results": 2}).encode()
+        server.fail("process", Fault(200, page, JSON))
+        sightings = [Sighting("lab-ws-07", pid=1, started_at=NOON), Sighting("lab-ws-08", pid=1, started_at=NOON)]
+
+        found = source(server).candidates(sightings, deadline())
+
+        assert answers == [type(answer) for answer in found.values()]
+
+    @pytest.mark.parametrize("end", [datetime.min, datetime.max], ids=["first", "last"])
+    @pytest.mark.parametrize("name", ["started_at", "seen_at"])
+    def test_windows_end_with_the_calendar(self, name: str, end: datetime, start: Start, source: Connect) -> None:
+        sighting = Sighting("lab-ws-07", pid=1, **{name: end.replace(tzinfo=timezone.utc)})
+
+        assert {sighting: ()} == source(start()).candidates([sighting], deadline())
 
     def test_one_sighting_that_finds_too_many_is_an_error_and_not_a_part(self, start: Start, source: Connect) -> None:
         server = start(processes=[process(n, start=format_time(NOON)) for n in range(1, 6001)])
