@@ -111,7 +111,7 @@ def read_json(response: requests.Response, host: str, body: bytes) -> dict[str, 
     """Return the JSON object of a 200 answer.
 
     Raises:
-        SourceResponseError: It is empty, not announced as JSON, cut off, or not an object.
+        SourceResponseError: It is empty, not announced as JSON, cut off, not UTF-8, or not an object.
     """
     kind = _content_type(response)
     if not body.strip():
@@ -129,7 +129,7 @@ def read_json(response: requests.Response, host: str, body: bytes) -> dict[str, 
             f"{host} answered {shown}, not JSON. Check that url in [edr] is a Carbon Black EDR server."
         )
     try:
-        document = json.loads(body)
+        document = json.loads(body.decode("utf-8-sig"))  # bytes would be read as UTF-16 too, and half characters let in
         if _SURROGATE.search(body):
             document = _without_surrogates(document)
     except (ValueError, RecursionError):
@@ -241,6 +241,8 @@ def _classified(chain: list[BaseException], host: str, proxy: bool) -> SourceErr
         return ConnectionLost(f"{where} closed the connection without an answer. Try again; else look at its log.")
     if any(isinstance(e, http.client.HTTPException) for e in chain):
         return SourceResponseError(f"{where} answered something that is not HTTP. Check {check} in [edr].")
+    if isinstance(chain[0], ValueError) and not isinstance(chain[0], (requests.RequestException, HTTPError)):
+        return SourceResponseError(f"{where} sent headers that cannot be read. Look at proxies between.")
     return SourceUnavailable(f"{where} cannot be reached. Check {check} in [edr] and the network between.")
 
 

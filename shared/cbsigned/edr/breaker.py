@@ -13,7 +13,8 @@ class Breaker:
     """Counts requests without an answer; says when not to ask.
 
     Closed at first. After `limit` failures in a row it is open for `pause_s`; then one request is let through
-    as a trial, whose outcome closes it or opens it again. Any answer counts as success, a refusal too. Thread-safe.
+    as a trial, whose outcome closes it or opens it again. Any answer counts as success, a refusal too. Requests that
+    are made without leave (tries that follow a first one) count in the same way. Thread-safe.
 
     Args:
         limit: Failures in a row that open it, 1 or more.

@@ -6,6 +6,7 @@ One `EdrClient` serves any number of threads; at most `parallel` of its requests
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import logging
 import random as random_numbers
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 Parameter = Union[str, int]
 _LONGEST_GET = 1_500
 _RETRIED = {429, 502, 503, 504}
+_GATEWAY = {502, 503, 504}  # the server behind gave no answer or takes none; any other status is an answer
 _BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 8.0
 _FAIR_CHANCE_S = 1.0
@@ -56,8 +58,10 @@ class EdrClient:
     """Asks one Carbon Black EDR server for JSON documents.
 
     Certificates are checked unless `verify_tls` is off; redirects are never followed, so the token travels to
-    this server alone; neither environment nor `.netrc` is read. After five requests in a row without an answer
-    the server is left alone for 30 s.
+    this server alone; neither environment nor `.netrc` is read. After five requests in a row to one route without
+    an answer (none within the time, no connection, 502, 503, 504), nothing new is asked there for 30 s, while
+    questions under way keep their tries. Other routes are still asked: a search that is too much for the
+    server does not cost the answers to others.
 
     Args:
         settings: Where it is and how to reach it.
@@ -82,7 +86,8 @@ class EdrClient:
         self.parallel = settings.parallel
         self._settings = settings
         self._sleep, self._random = sleep, random
-        self._breaker = Breaker(clock=clock)
+        self._clock = clock
+        self._breakers: dict[str, Breaker] = {}  # by route
         self._slots = threading.BoundedSemaphore(settings.parallel)
         self._watches: set[Watch] = set()
         self._given_up = threading.Event()
@@ -121,53 +126,22 @@ class EdrClient:
 
         Args:
             path: Route, `/api/info` for example.
-            deadline: For all tries and the waits between them.
+            deadline: For all tries, the waits between them, and the wait for other requests to end; `timeout_s`
+                begins only when a request does.
             parameters: By name; texts and whole numbers.
 
         Raises:
             SourceError: The subclass says how it failed, the text what to do.
         """
-        wait_s = self._breaker.wait_s()
-        if wait_s is not None:
-            raise SourceUnavailable(
-                f"{self.host} gave no answer several times in a row, so it is not asked now; "
-                f"the next try is in {max(wait_s, 1.0):.0f} s."
-            )
-        verdict = self._breaker.undecided
-        try:
-            answer = self._try(path, deadline, parameters or {})
-            verdict = self._breaker.answered
-            return answer
-        except (SourceUnavailable, AnswerCut) as exc:
-            if isinstance(exc, SourceBusy):
-                verdict = self._breaker.answered
-            elif not isinstance(exc, _InHaste):
-                verdict = self._failed
-            raise
-        except SourceError:
-            verdict = self._breaker.answered
-            raise
-        finally:
-            verdict()
-
-    def _failed(self) -> None:
-        if self._breaker.failed():
-            log.warning("%s gave no answer several times in a row; it is not asked for a while.", self.host)
-
-    def _try(self, path: str, deadline: Deadline, parameters: Mapping[str, Parameter]) -> Answer:
-        """Ask, and ask again while that can help and time is left."""
         attempt, at_once, given_up = 0, True, self._given_up
         while True:
-            if given_up.is_set():
-                raise _InHaste(f"{self.host} was not asked again: the call was interrupted.")
-            watch = self._watch(deadline)
-            outcome = self._exchange(path, parameters, watch)
+            outcome = self._in_turn(path, parameters or {}, deadline, given_up, first=not attempt and at_once)
             if isinstance(outcome, Answer):
                 return outcome
             error, asked_s = outcome.error, outcome.after_s
             if not outcome.again:
                 raise error
-            if watch.reused and at_once and isinstance(error, (ConnectionLost, AnswerCut)) and not deadline.passed:
+            if outcome.stale and at_once and not deadline.passed:
                 at_once = False  # the server had closed an idle connection: no failure, so no wait
                 continue
             if asked_s is not None and asked_s > deadline.remaining():
@@ -186,6 +160,47 @@ class EdrClient:
         bound = min(_LONGEST_BACKOFF_S, _BACKOFF_S * 2.0**attempt)
         return self._random() * bound if asked_s is None else asked_s
 
+    def _in_turn(
+        self, path: str, parameters: Mapping[str, Parameter], deadline: Deadline, given_up: threading.Event, *,
+        first: bool,
+    ) -> Union[Answer, _Failed]:  # fmt: skip
+        """Make one request when its turn comes, and tell the breaker of its route what came of it."""
+        breaker = self._breakers.setdefault(path, Breaker(clock=self._clock))
+        with self._slot(deadline):
+            if given_up.is_set():
+                raise self._interrupted()
+            wait_s = breaker.wait_s() if first else None
+            if wait_s is not None:
+                raise SourceUnavailable(
+                    f"{self.host} gave no answer several times in a row, so it is not asked now; "
+                    f"the next try is in {max(wait_s, 1.0):.0f} s."
+                )
+            note: Callable[[], object] = breaker.undecided
+            try:
+                watch = self._watch(deadline)
+                outcome = self._exchange(path, parameters, watch)
+                if watch.fired and given_up.is_set():
+                    outcome = _Failed(self._interrupted())
+                note = self._verdict(breaker, outcome)
+            finally:
+                note()
+        return outcome
+
+    def _verdict(self, breaker: Breaker, outcome: Union[Answer, _Failed]) -> Callable[[], object]:
+        if isinstance(outcome, Answer) or outcome.answered:
+            return breaker.answered
+        if outcome.stale or isinstance(outcome.error, _InHaste):
+            return breaker.undecided
+
+        def failed() -> None:
+            if breaker.failed():
+                log.warning("%s gave no answer several times in a row; it is not asked for a while.", self.host)
+
+        return failed
+
+    def _interrupted(self) -> _InHaste:
+        return _InHaste(f"{self.host} was not asked to the end: the call was interrupted.")
+
     def _watch(self, deadline: Deadline) -> Watch:
         left = deadline.remaining()
         if left <= 0:
@@ -199,16 +214,16 @@ class EdrClient:
         """
         started = time.monotonic()
         outcome: Union[Answer, _Failed]
-        with self._slot(watch), watch:
+        with watch:
             self._watches.add(watch)
             try:
                 outcome = self._send(path, parameters, watch)
             except SourceError as exc:
-                outcome = _Failed(exc, again=isinstance(exc, AnswerCut))
-            except (requests.RequestException, HTTPError, OSError) as exc:
+                outcome = _broken(exc, watch)
+            except (requests.RequestException, HTTPError, http.client.HTTPException, OSError, ValueError) as exc:
                 late = isinstance(exc, (requests.Timeout, ReadTimeoutError, socket.timeout))
                 error = self._too_late(watch) if late else of_failure(exc, self.host, proxy=bool(self._settings.proxy))
-                outcome = _Failed(error, again=isinstance(error, (ConnectionLost, AnswerCut)))
+                outcome = _broken(error, watch)
             finally:
                 self._watches.discard(watch)
             if watch.fired:
@@ -238,15 +253,20 @@ class EdrClient:
         with contextlib.closing(response):
             if response.status_code != 200:
                 again = response.status_code in _RETRIED
-                return _Failed(of_status(response, self.host), again, retry_after_s(response) if again else None)
+                after_s = retry_after_s(response) if again else None
+                answered = response.status_code not in _GATEWAY
+                return _Failed(of_status(response, self.host), again, after_s, answered=answered)
             body_bytes = read_body(response, self.host, self._settings.max_response_bytes)
             document = read_json(response, self.host, body_bytes)
             return Answer(document, http_date(response.headers.get("Date")))
 
     @contextlib.contextmanager
-    def _slot(self, watch: Watch) -> Iterator[None]:
-        if not self._slots.acquire(timeout=watch.remaining()):
-            raise _InHaste(f"{self.host} was not asked: {self.parallel} other requests took all the time.")
+    def _slot(self, deadline: Deadline) -> Iterator[None]:
+        if not self._slots.acquire(timeout=deadline.remaining()):
+            raise _InHaste(
+                f"{self.host} was not asked within {deadline.seconds:.1f} s: {self.parallel} other requests took all "
+                "the time. Raise deadline_s, or parallel in [edr]."
+            )
         try:
             yield
         finally:
@@ -271,17 +291,35 @@ class _Failed:
     Attributes:
         again: Whether another try can help.
         after_s: Seconds that `Retry-After` asks for.
+        stale: The connection had served another request before, and the server may have closed it since.
+        answered: The server did answer, though not with a document.
     """
 
     error: SourceError
     again: bool = False
     after_s: Optional[float] = None
+    stale: bool = False
+    answered: bool = False
+
+
+def _broken(error: SourceError, watch: Watch) -> _Failed:
+    """Return what an exchange came to that ended in an error before or within its body."""
+    lost = isinstance(error, (ConnectionLost, AnswerCut))
+    answered = not isinstance(error, (SourceUnavailable, AnswerCut))
+    return _Failed(error, again=lost, stale=lost and watch.reused, answered=answered)
+
+
+class _Session(requests.Session):
+    """Sees no redirect: requests would read its whole body and its target, even where it is not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: the status is told, and that is all."""
 
 
 def _session(settings: EdrSettings) -> requests.Session:
     if not re.fullmatch(r"[\x21-\x7e]{1,512}", settings.token):
         raise ConfigError("token in [edr] is not one: expected up to 512 ASCII characters, no spaces. Copy it again.")
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()

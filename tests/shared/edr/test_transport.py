@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gzip
+import http.client
 import logging
 import socket
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any, Callable
 
@@ -50,6 +53,13 @@ FAULTS = {
     "504": (Fault(504), SourceUnavailable, Cause.UNAVAILABLE, "(504, its search took too long)"),
     "204": (Fault(204, headers={"Content-Length": ""}), SourceResponseError, Cause.UNREADABLE, "(204)"),
     "302": (Fault(302, headers={"Location": "/login"}), SourceResponseError, Cause.UNREADABLE, "login page"),
+    "302 to no address": (
+        Fault(302, headers={"Location": "http://[x"}),
+        SourceResponseError,
+        Cause.UNREADABLE,
+        "login page",
+    ),
+    "302 to bytes": (Fault(302, headers={"Location": "/\xff"}), SourceResponseError, Cause.UNREADABLE, "login page"),
     "html": (Fault(200, LOGIN_PAGE), SourceResponseError, Cause.UNREADABLE, "answered HTML, not JSON"),
     "html without a type": (Fault(200, LOGIN_PAGE, ""), SourceResponseError, Cause.UNREADABLE, "answered HTML"),
     "truncated JSON": (Fault(200, b'{"results": [{"md5"', JSON), SourceResponseError, Cause.UNREADABLE, "cut off"),
@@ -66,6 +76,13 @@ FAULTS = {
         "damaged",
     ),
     "not utf-8": (Fault(200, b'{"a": "\xff"}', JSON), SourceResponseError, Cause.UNREADABLE, "damaged"),
+    "half characters as bytes": (
+        Fault(200, b'{"a": "\xed\xa0\x80"}', JSON),
+        SourceResponseError,
+        Cause.UNREADABLE,
+        "damaged",
+    ),
+    "utf-16": (Fault(200, '{"a": "\\ud800"}'.encode("utf-16"), JSON), SourceResponseError, Cause.UNREADABLE, "damaged"),
     "bad gzip": (
         Fault(200, b"{}", JSON, {"Content-Encoding": "gzip"}),
         SourceResponseError,
@@ -145,6 +162,38 @@ def test_a_document_comes_back_with_the_servers_clock(start: Start, client: Clie
     assert abs(answer.served_at.timestamp() - time.time()) < 5
 
 
+def test_a_byte_order_mark_is_passed_over(start: Start, client: Client) -> None:
+    server = start()
+    server.fail("*", Fault(200, '{"a": "é"}'.encode("utf-8-sig"), JSON))
+
+    assert client(server).ask("/api/info", Deadline(5)).document == {"a": "é"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ValueError("token"),
+        UnicodeDecodeError("utf-8", b"token", 0, 1, "token"),
+        http.client.LineTooLong("token"),
+        OSError("token"),
+    ],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_whatever_breaks_an_exchange_is_an_error_of_ours(
+    broken: Exception, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = client(start(), retries=0)
+
+    def send(*_args: object, **_more: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(asked._session, "send", send)
+    error = failure(asked)
+
+    assert "token" not in str(error)
+    assert error.__context__ is None
+
+
 def test_connections_are_reused(start: Start, client: Client) -> None:
     server = start()
     asked = client(server)
@@ -193,6 +242,50 @@ def test_waiting_for_others_ends_at_the_deadline(start: Start, client: Client) -
     assert isinstance(error, SourceTimeout)
     assert "was not asked" in str(error)
     assert server.counts["info"] == 1
+
+
+class TestSharing:
+    """Seen with many threads on one client: the limit of one request ran while it waited for others."""
+
+    def test_waiting_for_others_takes_nothing_from_the_time_of_a_request(self, start: Start, client: Client) -> None:
+        server = start(latency_s=0.2)
+        asked = client(server, parallel=1, timeout_s=0.5)
+        answers: list[Answer] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(asked.ask("/api/info", Deadline(20)))) for _ in range(6)
+        ]
+
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(answers) == 6
+
+    def test_a_time_out_names_the_time_that_the_request_had(self, start: Start, client: Client) -> None:
+        server = start()
+        server.fail("*", Fault(mode="silent"))
+        asked = client(server, parallel=1, timeout_s=0.4)
+        errors: list[SourceError] = []
+        thread = threading.Thread(target=lambda: errors.append(failure(asked, Deadline(5))))
+
+        with asked._slot(Deadline(1)):
+            thread.start()
+            thread.join(0.3)
+            freed = time.monotonic()
+        thread.join()
+
+        assert time.monotonic() - freed >= 0.4
+        assert "no whole answer within 0.4 s" in str(errors[0])
+
+    def test_waiting_in_vain_says_nothing_of_the_server(self, start: Start, client: Client) -> None:
+        server = start()
+        asked = client(server, parallel=1)
+        with asked._slot(Deadline(1)):
+            errors = [failure(asked, Deadline(0.01)) for _ in range(7)]
+
+        assert {True} == {"1 other requests took all the time" in str(error) for error in errors}
+        assert isinstance(asked.ask("/api/info", Deadline(5)), Answer)
 
 
 @pytest.mark.parametrize("fault", [Fault(429), Fault(502), Fault(503), Fault(504), Fault(mode="close")])
@@ -337,10 +430,68 @@ class TestBreaker:
         assert isinstance(asked.ask("/api/info", Deadline(5)), Answer)
         assert isinstance(asked.ask("/api/info", Deadline(5)), Answer)
 
-    @pytest.mark.parametrize("fault", [Fault(400), Fault(401), Fault(403), Fault(404), Fault(429), Fault(200)])
-    def test_answers_that_refuse_do_not_open_it(self, fault: Fault, start: Start, client: Client) -> None:
+    def test_every_try_counts(self, start: Start, client: Client) -> None:
         server = start()
-        server.fail("*", fault)
+        server.fail("*", Fault(503))
+        asked = client(server, retries=4)
+        failure(asked, Deadline(60))
+
+        error = failure(asked, Deadline(60))
+
+        assert "is not asked now" in str(error)
+        assert server.counts["info"] == 5
+
+    def test_tries_that_are_under_way_go_on_and_an_answer_closes_it(self, start: Start, client: Client) -> None:
+        server = start()
+        server.fail("*", Fault(503), times=7)
+        asked = client(server, retries=8)
+
+        assert isinstance(asked.ask("/api/info", Deadline(60)), Answer)
+        assert isinstance(asked.ask("/api/info", Deadline(60)), Answer)
+
+    def test_one_route_without_answers_leaves_the_others_open(self, start: Start, client: Client) -> None:
+        server = start()
+        server.fail("process", Fault(504))
+        asked = client(server, retries=0)
+        for _ in range(6):
+            with pytest.raises(SourceUnavailable):
+                asked.ask("/api/v1/process", Deadline(5))
+
+        asked.ask("/api/v1/binary", Deadline(5))
+
+        assert dict(server.counts) == {"process": 5, "binary": 1}
+
+    def test_an_idle_connection_that_the_server_closed_does_not_count(self, start: Start, client: Client) -> None:
+        server = start()
+        asked = client(server, retries=0)
+        asked.ask("/api/info", Deadline(5))
+        server.fail("*", Fault(mode="close"))
+
+        for _ in range(6):
+            failure(asked)
+
+        assert server.counts["info"] == 1 + 1 + 5
+
+    def test_an_interrupted_request_does_not_count(self, start: Start, client: Client) -> None:
+        server = start()
+        server.fail("*", Fault(mode="silent"))
+        asked = client(server)
+
+        for number in range(1, 7):
+            errors: list[SourceError] = []
+            thread = threading.Thread(target=lambda told: told.append(failure(asked, Deadline(30))), args=(errors,))
+            thread.start()
+            while server.counts["info"] < number and thread.is_alive():
+                threading.Event().wait(0.01)
+            asked.interrupt()
+            thread.join()
+
+            assert "the call was interrupted" in str(errors[0])
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 408, 429, 500])
+    def test_answers_that_refuse_do_not_open_it(self, status: int, start: Start, client: Client) -> None:
+        server = start()
+        server.fail("*", Fault(status))
         asked = client(server, retries=0)
 
         for _ in range(7):
@@ -429,9 +580,6 @@ class TestSize:
         assert "Raise max_response_bytes" in str(error)
 
     def test_a_packed_bomb_is_unpacked_no_further_than_the_bound(self, start: Start, client: Client) -> None:
-        import gzip
-        import tracemalloc
-
         bomb = gzip.compress(b" " * 200_000_000, 9)
         server = start()
         server.fail("*", Fault(200, bomb, JSON, {"Content-Encoding": "gzip"}))
@@ -445,9 +593,21 @@ class TestSize:
         assert "more than 1000000 bytes" in str(error)
         assert peak < 10_000_000
 
-    def test_a_packed_answer_that_is_cut_off_is_unreadable(self, start: Start, client: Client) -> None:
-        import gzip
+    def test_the_body_of_a_redirect_is_not_read(self, start: Start, client: Client) -> None:
+        bomb = gzip.compress(b" " * 50_000_000, 9)
+        server = start()
+        server.fail("*", Fault(302, bomb, headers={"Location": "/login", "Content-Encoding": "gzip"}))
+        asked = client(server, max_response_bytes=1_000_000)
+        tracemalloc.start()
 
+        error = failure(asked)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+        assert "redirected us (302)" in str(error)
+        assert peak < 10_000_000
+
+    def test_a_packed_answer_that_is_cut_off_is_unreadable(self, start: Start, client: Client) -> None:
         server = start()
         server.fail("*", Fault(200, gzip.compress(b'{"a": 1}' * 100)[:-12], JSON, {"Content-Encoding": "gzip"}))
 
