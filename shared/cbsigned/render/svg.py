@@ -86,6 +86,19 @@ class _Drawing:
         self.y = _MARGIN
         self.foot = 0  # where the parent's box ends
 
+    def _x(self, level: int) -> int:
+        """Return where the boxes of a level begin; beyond a depth all begin at one place."""
+        return _MARGIN + min(self.indent * level, _ROOM_FOR_INDENT)
+
+    def _link(self, level: int, y: int, end: int, css: str) -> None:
+        """Draw the line from the parent's box down to `y`, and to the right up to `end`."""
+        x, above = self._x(level), self._x(max(0, level - 1))
+        if level and x == above:  # beside the boxes, which stand in one column
+            start = f"M{x + 1} {self.foot - _BOX // 2}H{x - 4}"
+        else:
+            start = f"M{above + self.elbow if level else x} {self.foot}"
+        self.parts.append(f'<path class="{css}" d="{start}V{y}H{end}"/>')
+
     def svg(self, style: bool) -> str:
         self._ending()
         for level, node in enumerate(self.nodes):
@@ -117,10 +130,9 @@ class _Drawing:
         self.parts.append(f'<path class="link ended" d="M{x} {top}V{self.y}"/>')
 
     def _node(self, node: Document, level: int, tag: str) -> None:
-        x = _MARGIN + self.indent * level
+        x = self._x(level)
         if level:
-            stem = x - self.indent + self.elbow
-            self.parts.append(f'<path class="link" d="M{stem} {self.foot}V{self.y + _BOX // 2}H{x + 1}"/>')
+            self._link(level, self.y + _BOX // 2, x + 1, "link")
         css = {"this process": "own", "": "above"}.get(tag, "aside") + (" gap" if node["gap"] else "")
         box, high = _WIDTH - _MARGIN - x, _BOX + (_LINE if node["cmdline"] else 0)
         self.parts.append(
@@ -139,10 +151,9 @@ class _Drawing:
             self._node(node, level, tag)
         missing = part["gap"]["reason"] if part["gap"] else None if part["nodes"] else "none recorded"
         if missing is not None:
-            x = _MARGIN + self.indent * level
+            x = self._x(level)
             text = clip(f"{kind}: {clean(missing, _MAX_TITLE)}", int((_WIDTH - x - 60) / _LETTER))
-            stem = x - self.indent + self.elbow if level else x
-            self.parts.append(f'<path class="link ended" d="M{stem} {self.foot}V{self.y + 8}H{x + 10}"/>')
+            self._link(level, self.y + 8, x + 10, "link ended")
             self.parts.append(_text(x + 16, self.y + 12, text, "mute"))
             self.y += _BOX // 2 + _SPACE // 2
 

@@ -136,3 +136,19 @@ def test_a_drawing_shares_the_page_style_on_request() -> None:
 
     assert "<style>" in svg_lineage(chain)
     assert "<style>" not in svg_lineage(chain, style=False)
+
+
+@pytest.mark.parametrize("deep", [74, 76, 200, 500])
+@pytest.mark.parametrize("relatives", [False, True], ids=["alone", "relatives"])
+def test_a_long_lineage_keeps_every_name_inside_the_picture(deep: int, relatives: bool) -> None:
+    """From 190 ancestors on, boxes had negative widths, and the newest processes were not drawn."""
+    names = tuple(f"p{at}.exe" for at in range(deep))
+    chain = lineage_document(lineage(names, relatives=relatives), {})
+
+    root = ET.fromstring(svg_lineage(chain))  # noqa: S314 - our own drawing
+
+    drawn = [e.text for e in root.iter(f"{SVG}text") if e.get("class") == "name"]
+    assert [name for name in drawn if name in names] == list(reversed(names))
+    for inner in root.findall(f"{SVG}svg"):
+        assert float(inner.attrib["width"]) >= 400
+        assert float(inner.attrib["x"]) + float(inner.attrib["width"]) <= 760
