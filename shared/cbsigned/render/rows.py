@@ -7,6 +7,7 @@ from html import escape
 
 from cbsigned.render.clean import clean, clip, clip_left, clip_middle, pad
 from cbsigned.render.clean import width as cells
+from cbsigned.render.markdown import escape_markdown
 
 __all__ = ["rows_table"]
 
@@ -20,7 +21,7 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[str]], form: str,
 
     Args:
         columns: Headings.
-        rows: Each with one text per column; control characters are neutralised here.
+        rows: Each with one text per column; control characters and the form's own markup are neutralised here.
         form: `markdown`, `html`, or anything else for a terminal.
         width: Cells in a terminal line; the widest columns are clipped to fit, paths at their beginning.
     """
@@ -57,7 +58,7 @@ def _clipped(column: str, text: str, room: int) -> str:
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(texts: Sequence[str]) -> str:
-        return "| " + " | ".join(escape(t, quote=False).replace("|", "\\|").replace("\n", " ") for t in texts) + " |\n"
+        return "| " + " | ".join(escape_markdown(text, 0) for text in texts) + " |\n"
 
     return line(columns) + "|" + " --- |" * len(columns) + "\n" + "".join(map(line, rows))
 

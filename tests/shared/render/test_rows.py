@@ -44,3 +44,22 @@ def test_a_table_without_rows_names_its_columns() -> None:
 
 def test_control_characters_are_shown_and_not_obeyed() -> None:
     assert "\x1b" not in rows_table(["name"], [["\x1b[2J"]], "table", 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("![x](http://evil.test/b.png)", r"!\[x\](http\://evil.test/b.png)"),
+        ("a`b`", r"a\`b\`"),
+        ("a\\|b", r"a\\\|b"),
+        ("**bold** _x_", r"\*\*bold\*\* \_x\_"),
+        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
+    ],
+)
+def test_no_cell_of_a_markdown_table_is_read_as_markdown(text: str, shown: str) -> None:
+    """A publisher named `![x](http://…)` loaded a picture in a ticket; `a\\|b` began another cell."""
+    assert rows_table(["publisher", "md5"], [[text, "1"]], "markdown", 80).split("\n")[2] == f"| {shown} | 1 |"
+
+
+def test_a_long_cell_of_a_markdown_table_is_whole() -> None:
+    assert "x" * 3000 in rows_table(["path"], [["x" * 3000]], "markdown", 80)
