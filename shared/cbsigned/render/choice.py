@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from cbsigned.render.document import Document
+from cbsigned.render.facts import alert_unknowns, unknowns
 from cbsigned.render.marks import ordered, severity, word
 
 __all__ = ["Choice", "choose"]
@@ -50,7 +51,8 @@ def choose(documents: Sequence[Document], max_cards: int) -> Choice:
 def _key(at: int, document: Document) -> Any:
     """Return what a document is about, equal for equal things; what cannot be told apart for sure stays alone."""
     subjects = tuple(_subject_key(subject) for subject in document["subjects"])
-    return (subjects, document["complete"]) if subjects and all(subjects) else at
+    told = (subjects, document["complete"], *alert_unknowns(document))
+    return told if subjects and all(subjects) else at
 
 
 def _subject_key(subject: Document) -> Optional[tuple[Any, ...]]:
@@ -59,7 +61,10 @@ def _subject_key(subject: Document) -> Optional[tuple[Any, ...]]:
         same = ("guid", subject["process_guid"])
     elif subject["md5"] or subject["sha256"]:
         same = ("file", subject["md5"] or subject["sha256"], subject["path"] or subject["name"], subject["host"])
-    return (subject["role"], word(subject), *same) if same is not None else None
+    if same is None:
+        return None
+    hashes, notes = (subject["md5"], subject["sha256"]), tuple(subject["verdict"]["notes"])
+    return (subject["role"], word(subject), *same, *hashes, subject["reason"], notes, *unknowns(subject))
 
 
 def _summary(documents: Sequence[Document], kept: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> str:

@@ -11,7 +11,11 @@ import unicodedata
 
 __all__ = ["clean", "clip", "clip_left", "clip_middle", "isolate", "pad", "width", "wrap"]
 
-_INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters that show nothing
+_INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0").union(  # letters that show nothing
+    "\u034f\u180b\u180c\u180d\u180f",  # grapheme joiner, Mongolian variation selectors
+    map(chr, range(0xFE00, 0xFE10)),  # variation selectors; an emoji written without its own is still readable
+    map(chr, range(0xE0100, 0xE01F0)),
+)
 _OPEN, _CLOSE = "\u2066", "\u2069"  # left-to-right isolate, pop directional isolate; no terminal cells
 _RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
 

@@ -9,7 +9,7 @@ from typing import Optional
 
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
-from cbsigned.render.facts import lineage_short, unknowns
+from cbsigned.render.facts import alert_unknowns, lineage_short, unknowns
 from cbsigned.render.marks import NOT_READ, look
 
 __all__ = ["COLUMNS", "LINEAGE_COLUMNS", "csv_lines", "csv_rows", "lineage_rows", "spreadsheet_safe"]
@@ -50,7 +50,7 @@ COLUMNS = {
     "lineage_ended_by": "Why the walk ended.",
     "lineage_reason": "The same as a sentence.",
     "notes": "What else must be known, parted by ` | `.",
-    "not_known": "What is not known, parted by ` | `.",
+    "not_known": "What is not known of it and of the alert, parted by ` | `.",
     "complete": "`false` where a look-up failed that may succeed later.",
     "enriched_at": "When all this was asked, UTC.",
 }
@@ -86,7 +86,11 @@ _TRIGGERS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff
 
 
 def spreadsheet_safe(value: object) -> str:
-    """Return a cell that no spreadsheet runs as a formula: a leading `=`, `+`, `-` or `@` gets a `'` before it."""
+    """Return a cell that no spreadsheet runs as a formula: a leading `=`, `+`, `-` or `@` gets a `'` before it.
+
+    Args:
+        value: As `clean` returns it: a character that is not seen could hide what begins a formula.
+    """
     text = "" if value is None else str(value)
     return f"'{text}" if text.lstrip().startswith(_TRIGGERS) or text.startswith(("\t", "\r")) else text
 
@@ -169,7 +173,7 @@ def _row(document: Document, subject: Optional[Document], number: int) -> dict[s
         "lineage_ended_by": lineage.get("ended_by"),
         "lineage_reason": lineage.get("reason"),
         "notes": " | ".join(verdict.get("notes", ())),
-        "not_known": " | ".join(unknowns(subject or document)),
+        "not_known": " | ".join(dict.fromkeys(unknowns(subject or document) + alert_unknowns(document))),
         "complete": "true" if document["complete"] else "false",
         "enriched_at": document["enriched_at"],
     }

@@ -15,6 +15,7 @@ from cbsigned.enrichment import Enrichment, Subject, Verdict
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, Relatives
 from cbsigned.process import Process
+from cbsigned.render.links import console_links
 from cbsigned.status import SigningStatus
 from cbsigned.timing import format_time
 
@@ -99,15 +100,17 @@ def lineage_document(lineage: Lineage, signatures: Mapping[str, Signature]) -> D
 def _subject(subject: Subject, at: datetime) -> Document:
     told = subject.observables
     filled = _filled(subject)
+    md5 = filled.pop("md5")
     return {
         "role": told.role.value,
-        "md5": filled.pop("md5"),
+        "md5": md5,
         "status": subject.verdict.status.value,
         "reason": subject.verdict.reason,
         "verdict": _verdict(subject.verdict),
         **filled,
         "signature": signature_document(subject.signature, at),
         "claimed": _claimed(told.claimed),
+        "links": _links(subject.signature.evidence, filled["process_guid"], md5),
         "lineage": lineage_document(subject.lineage, subject.signatures) if subject.lineage else None,
         "problems": list(told.problems),
         "gaps": [_gap(gap) for gap in subject.gaps],
@@ -158,6 +161,10 @@ def _evidence(evidence: Optional[Evidence], at: Optional[datetime]) -> Optional[
         "word": evidence.word,
         "code": evidence.code,
     }
+
+
+def _links(evidence: Optional[Evidence], process_guid: Optional[str], md5: Optional[str]) -> Optional[Document]:
+    return console_links(evidence.source, process_guid, md5) if evidence is not None else None
 
 
 def _claimed(record: Optional[BinaryRecord]) -> Optional[Document]:

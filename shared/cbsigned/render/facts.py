@@ -10,10 +10,16 @@ import re
 from typing import Any, Optional
 
 from cbsigned.render.document import Document
-from cbsigned.render.marks import CLAIMED, NOT_READ, look, word
+from cbsigned.render.links import link_host, safe_link
+from cbsigned.render.marks import CLAIMED, NOT_READ, look, mark, word, worst
 
 __all__ = [
+    "INCOMPLETE",
     "age",
+    "alert_link",
+    "alert_unknowns",
+    "card_unknowns",
+    "console",
     "counts",
     "evidence",
     "facts",
@@ -26,7 +32,12 @@ __all__ = [
     "unknowns",
     "verdict_word",
     "why",
+    "worse",
+    "worse_sentence",
 ]
+
+INCOMPLETE = "Incomplete: some look-ups failed. Ask again before closing the alert."
+"""What every output says of an alert whose `complete` is false."""
 
 
 def verdict_word(subject: Document) -> str:
@@ -45,10 +56,9 @@ def headline(document: Document, subject: Optional[Document] = None) -> str:
             "Alert that could not be read" if look(document) == NOT_READ else "Alert that names nothing to look up"
         )
         return str(alert.get("title") or alert.get("kind") or nothing)
-    name = subject["name"] or subject["md5"] or subject["sha256"] or subject["process_guid"] or "unnamed"
     pid = f" (pid {subject['pid']})" if subject["pid"] is not None else ""
     host = f" on {subject['host']}" if subject["host"] else ""
-    return f"{name}{pid}{host}"
+    return f"{_named(subject)}{pid}{host}"
 
 
 def facts(document: Document, subject: Document) -> list[tuple[str, str]]:
@@ -126,7 +136,7 @@ def lineage_short(lineage: Optional[Document], arrow: str = "←") -> str:
 
 def publisher(document: Document) -> Optional[str]:
     """Return who signed an alert's first subject, for tables; None where only the alert says so."""
-    if not document["subjects"] or look(document) == CLAIMED:
+    if not document["subjects"] or look(document["subjects"][0]) == CLAIMED:
         return None
     found: Optional[str] = document["subjects"][0]["signature"]["publisher"]
     return found
@@ -135,17 +145,41 @@ def publisher(document: Document) -> Optional[str]:
 def why(document: Document) -> str:
     """Return the reason for tables: without what has a column of its own there, beginning with what matters.
 
-    The status word before it goes, the hash of the file, and the source, which is the same in every row.
+    The status word before it goes, the hash of the file, and the source, which is the same in every row. That some
+    look-ups failed comes first, then the name and reason of a subject that is worse than the first.
     """
-    reason, status = str(document["reason"]), str(document["status"])
+    first: Document = document["subjects"][0] if document["subjects"] else document
+    found = worse(document)
+    told = [f"{_named(found)}: {_reason(found)}"] if found is not None else []
+    reason = " · ".join([*told, _reason({**first, "status": document["status"], "reason": document["reason"]})])
+    return reason if document["complete"] else f"Incomplete: {reason}"
+
+
+def worse_sentence(document: Document) -> Optional[str]:
+    """Return a sentence for the head of a card that tells the worst subject further below; None for none."""
+    found = worse(document)
+    return f"Worse below: {mark(look(found)).symbol} {word(found)} — {_named(found)}" if found is not None else None
+
+
+def worse(document: Document) -> Optional[Document]:
+    """Return the worst subject where the first, which outputs show first, looks better; None where it does not."""
+    found = worst(document)
+    return None if found is None or word(found) == word(document["subjects"][0]) else found
+
+
+def _reason(part: Document) -> str:
+    reason, status = str(part["reason"]), str(part["status"])
     if reason.startswith(f"{status}: "):
         reason = reason[len(status) + 2 :]
-    first: Document = document["subjects"][0] if document["subjects"] else {}
     for name in ("md5", "sha256"):
-        if first.get(name):
-            reason = reason.replace(f" of {first[name]}", "")
+        if part.get(name):
+            reason = reason.replace(f" of {part[name]}", "")
     reason = _SOURCE.sub("", reason)
     return reason[:1].upper() + reason[1:]
+
+
+def _named(subject: Document) -> str:
+    return str(subject["name"] or subject["md5"] or subject["sha256"] or subject["process_guid"] or "unnamed")
 
 
 _SOURCE = re.compile(r" in (?:store|edr):\S+?(?=[:.,;]?(?:\s|$))")
@@ -192,6 +226,30 @@ def unknowns(part: Document) -> list[str]:
         sentences.append(f"{gap['about']}: {gap['cause'] if gap['reason'] in told else gap['reason']}")
         told.add(gap["reason"])
     return list(dict.fromkeys(sentences + [text for text in part.get("problems", ()) if text not in told]))
+
+
+def alert_unknowns(document: Document) -> list[str]:
+    """Return what is not known of an alert and stands in none of its subjects; nothing where it has none."""
+    told = [gap for subject in document["subjects"] for gap in subject["gaps"]]
+    own = [gap for gap in document["gaps"] if gap not in told]
+    return unknowns({"reason": None, "gaps": own}) if document["subjects"] else []
+
+
+def card_unknowns(document: Document, subject: Document) -> list[str]:
+    """Return what a card says is not known below one subject; below the last also what is not known of the alert."""
+    last = subject is document["subjects"][-1]
+    return list(dict.fromkeys(unknowns(subject) + (alert_unknowns(document) if last else [])))
+
+
+def alert_link(document: Document) -> Optional[tuple[str, str]]:
+    """Return label and address of the alert's own page, checked; the label names its host."""
+    link = safe_link((document["alert"] or {}).get("link"))
+    return (f"Alert at {link_host(link)}", link) if link is not None else None
+
+
+def console(subject: Document) -> list[tuple[str, str]]:
+    """Return label and address of a subject's pages in the EDR console: `EDR process`, `EDR binary`."""
+    return [(f"EDR {kind}", address) for kind, address in (subject["links"] or {}).items() if address]
 
 
 def _claim(claimed: Optional[Document]) -> Optional[str]:

@@ -6,13 +6,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
-from urllib.parse import urlsplit
 
 from cbsigned.errors import ConfigError
 from cbsigned.render.choice import Choice, choose
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
-from cbsigned.render.facts import counts, facts, headline, lineage_names, publisher, unknowns, verdict_word, why
+from cbsigned.render.facts import (
+    INCOMPLETE,
+    alert_link,
+    card_unknowns,
+    console,
+    counts,
+    facts,
+    headline,
+    lineage_names,
+    publisher,
+    unknowns,
+    verdict_word,
+    why,
+    worse,
+    worse_sentence,
+)
 from cbsigned.render.marks import look, mark, ordered, word
 from cbsigned.render.style import Style
 from cbsigned.render.svg import SVG_STYLE, svg_lineage, svg_mark
@@ -150,9 +164,12 @@ def _environment() -> Environment:
 def _row(document: Document, card: Optional[int]) -> Document:
     subjects, alert = document["subjects"], document["alert"] or {}
     first: Document = subjects[0] if subjects else {}
+    found = worse(document)
+    shown = document if found is None else first
     return {
-        "look": look(document),
-        "word": word(document),
+        "look": look(shown),
+        "word": word(shown),
+        "worst": None if found is None else {"look": look(found), "word": word(found)},
         "card": card,
         "name": first.get("name") or headline(document, first or None),
         "more": max(0, len(subjects) - 1),
@@ -167,27 +184,29 @@ def _row(document: Document, card: Optional[int]) -> Document:
 
 
 def _card(document: Document, rows: Sequence[int]) -> Document:
-    alert = document["alert"] or {}
     subjects = document["subjects"]
     return {
+        "look": look(document),
         "rows": rows,
-        "complete": document["complete"],
-        "link": _safe_link(alert.get("link")),
+        "incomplete": None if document["complete"] else INCOMPLETE,
+        "link": alert_link(document),
         "subjects": [_subject(document, subject) for subject in subjects] or [_nothing(document)],
     }
 
 
 def _subject(document: Document, subject: Document) -> Document:
+    told = worse_sentence(document) if subject is document["subjects"][0] else None
     return {
         "look": look(subject),
         "word": verdict_word(subject),
         "title": headline(document, subject),
         "reason": subject["reason"],
-        "notes": subject["verdict"]["notes"],
+        "notes": [*subject["verdict"]["notes"], *([told] if told else [])],
         "facts": facts(document, subject),
+        "console": console(subject),
         "lineage": subject["lineage"],
         "counts": counts(subject),
-        "unknowns": unknowns(subject),
+        "unknowns": card_unknowns(document, subject),
     }
 
 
@@ -199,18 +218,8 @@ def _nothing(document: Document) -> Document:
         "reason": document["reason"],
         "notes": [],
         "facts": [],
+        "console": [],
         "lineage": None,
         "counts": [],
         "unknowns": unknowns(document),
     }
-
-
-def _safe_link(link: Optional[str]) -> Optional[str]:
-    """Return a link that a page may carry: web addresses alone, without user or password."""
-    if link is None or clean(link) != link:
-        return None
-    try:
-        parts = urlsplit(link)
-    except ValueError:
-        return None
-    return link if parts.scheme in ("https", "http") and parts.hostname and not parts.username else None

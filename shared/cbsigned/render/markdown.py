@@ -1,4 +1,7 @@
-"""One enrichment as Markdown, for tickets and notes; nothing from outside can become a link, a tag or a heading."""
+"""One enrichment as Markdown, for tickets and notes; nothing from outside can become a tag or a heading.
+
+The only links are the alert's own, once checked, under a label of ours that names its host, and the EDR console's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,20 @@ from collections.abc import Iterator
 
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
-from cbsigned.render.facts import counts, facts, headline, pivots, shown, unknowns, verdict_word
+from cbsigned.render.facts import (
+    INCOMPLETE,
+    alert_link,
+    card_unknowns,
+    console,
+    counts,
+    facts,
+    headline,
+    pivots,
+    shown,
+    unknowns,
+    verdict_word,
+    worse_sentence,
+)
 from cbsigned.render.marks import look, mark, word
 
 __all__ = ["escape_markdown", "markdown_card", "markdown_lineage"]
@@ -51,7 +67,8 @@ def markdown_card(document: Document, max_chars: int = 30_000) -> str:
     for subject in document["subjects"]:
         lines += [*_subject(document, subject), ""]
     if not lines:
-        lines = list(_nothing(document))
+        lines = [*_nothing(document), ""]
+    lines += _foot(document)
     return _bounded([line.rstrip() for line in lines], max_chars)
 
 
@@ -71,20 +88,33 @@ def _subject(document: Document, subject: Document) -> Iterator[str]:
     yield ""
     yield escape_markdown(subject["reason"])
     yield ""
-    for note in subject["verdict"]["notes"]:
-        yield f"- **Note:** {escape_markdown(note)}"
-    if subject["verdict"]["notes"]:
-        yield ""
+    first = subject is document["subjects"][0]
+    yield from _notes([*subject["verdict"]["notes"], *(_alert_notes(document) if first else [])])
     yield "| | |"
     yield "|---|---|"
     yield from (f"| {label} | {escape_markdown(value)} |" for label, value in facts(document, subject))
     yield ""
+    if subject["links"] is not None:
+        yield " · ".join(_link(label, address) for label, address in console(subject))
+        yield ""
     if subject["lineage"] is not None:
         yield from _lineage(subject["lineage"], own=False)
     if counts(subject):
         yield f"**Counts:** {' · '.join(counts(subject))}"
         yield ""
-    yield from _unknown(unknowns(subject))
+    yield from _unknown(card_unknowns(document, subject))
+
+
+def _alert_notes(document: Document) -> list[str]:
+    """Return what is true of the alert as a whole; it stands at the head, where no cut removes it."""
+    worse = worse_sentence(document)
+    return [*([worse] if worse else []), *([] if document["complete"] else [INCOMPLETE])]
+
+
+def _notes(notes: list[str]) -> Iterator[str]:
+    yield from (f"- **Note:** {escape_markdown(note)}" for note in notes)
+    if notes:
+        yield ""
 
 
 def _lineage(lineage: Document, own: bool) -> Iterator[str]:
@@ -132,7 +162,19 @@ def _nothing(document: Document) -> Iterator[str]:
     yield ""
     yield escape_markdown(document["reason"])
     yield ""
+    yield from _notes(_alert_notes(document))
     yield from _unknown(unknowns(document))
+
+
+def _foot(document: Document) -> Iterator[str]:
+    link = alert_link(document)
+    if link is not None:
+        yield _link(*link)
+
+
+def _link(label: str, address: str) -> str:
+    """Return a link to a checked address, which holds nothing that ends it."""
+    return f"[{escape_markdown(label)}](<{address.replace('&', '&amp;')}>)"
 
 
 def _unknown(sentences: list[str]) -> Iterator[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Optional
 
 from cbsigned.gaps import Cause
 from cbsigned.render.document import Document
 
-__all__ = ["CLAIMED", "MARKS", "NOT_READ", "Mark", "look", "mark", "ordered", "severity", "word"]
+__all__ = ["CLAIMED", "MARKS", "NOT_READ", "Mark", "look", "mark", "ordered", "severity", "word", "worst"]
 
 CLAIMED, NOT_READ = "claimed", "not read"
 
@@ -48,18 +49,25 @@ def look(part: Document) -> str:
     """Return what decides the look of an alert, a subject or a process: its status, `CLAIMED` or `NOT_READ`.
 
     Args:
-        part: A whole document, one of its subjects, a signature, or a node of a lineage.
+        part: A whole document, which looks like its worst subject, one of its subjects, a signature, or a node of a
+            lineage.
     """
     if "subjects" in part:
-        first: Document = part["subjects"][0] if part["subjects"] else {}
-        unread = not first and part["alert"] is None
-        return look(first) if first else NOT_READ if unread else str(part["status"])
+        found = worst(part)
+        unread = found is None and part["alert"] is None
+        return look(found) if found is not None else NOT_READ if unread else str(part["status"])
     cause = part["signature"]["cause"] if "signature" in part else part["cause"]
     return CLAIMED if cause == Cause.CLAIM.value else str(part["status"])
 
 
 def word(part: Document) -> str:
-    """Return the status in one word or two: `Signed`, `Signed?` where only the alert says so, `Not read`."""
+    """Return the status in one word or two: `Signed`, `Signed?` where only the alert says so, `Not read`.
+
+    A whole document has the word of its worst subject.
+    """
+    found = worst(part) if "subjects" in part else None
+    if found is not None:
+        return word(found)
     looks = look(part)
     if looks == NOT_READ:
         return "Not read"
@@ -88,6 +96,11 @@ _ORDER = (*_LESS_TRUSTED, *(f"{status}?" for status in (*_LESS_TRUSTED, "Signed"
 _PLACES = {text: place for place, text in enumerate(_ORDER)}
 
 
+def worst(document: Document) -> Optional[Document]:
+    """Return the subject that is trusted least, the first among equals; None where the alert names nothing."""
+    return min(document["subjects"], key=lambda subject: _place(word(subject)), default=None)
+
+
 def severity(document: Document) -> tuple[int, bool, bool]:
     """Return how serious an alert is, the smaller the more; for sorting.
 
@@ -95,9 +108,8 @@ def severity(document: Document) -> tuple[int, bool, bool]:
     or looked up, then *Unknown*, then *Signed*. The worst subject counts; a note or a failed look-up goes first
     among equals.
     """
-    place = min((_place(word(subject)) for subject in document["subjects"]), default=_place(word(document)))
     noted = any(subject["verdict"]["notes"] for subject in document["subjects"])
-    return place, document["complete"], not noted
+    return _place(word(document)), document["complete"], not noted
 
 
 def ordered(words: Iterable[str]) -> list[str]:

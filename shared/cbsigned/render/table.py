@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -9,7 +10,7 @@ from typing import Optional
 
 from cbsigned.render.clean import pad, width
 from cbsigned.render.document import Document
-from cbsigned.render.facts import lineage_names, publisher, why
+from cbsigned.render.facts import INCOMPLETE, lineage_names, publisher, why, worse
 from cbsigned.render.marks import look, mark, word
 from cbsigned.render.style import Style
 
@@ -46,11 +47,23 @@ class _Row:
     colours: Mapping[int, int]
 
 
+_WORSE = re.compile(r"(\S) .*? (\+\d+ \S .+)")
+
+
+def _clip_status(style: Style, text: str, cells: int) -> str:
+    """Return a status that fits: the first subject's word goes before anything of the worst's does."""
+    parts = _WORSE.fullmatch(text)
+    if width(text) <= cells or parts is None:
+        return style.clip(text, cells)
+    first, worst_of = parts.groups()
+    return next((t for t in (f"{first} {worst_of}", worst_of) if width(t) <= cells), style.clip(worst_of, cells))
+
+
 _ALERTS = (
     _Column("#", 7, 7),
     _Column("time", 16, 16, room=_ROOM_FOR_ALERT),
     _Column("alert", 10, 28, room=_ROOM_FOR_ALERT),
-    _Column("status", 20, 20),
+    _Column("status", 24, 48, clip=_clip_status),
     _Column("process", 12, 28, clip=Style.clip_middle),
     _Column("hash", _SHORT_HASH, _LONG_HASH, 1),
     _Column("publisher", 10, 24, 4),
@@ -60,22 +73,33 @@ _ALERTS = (
     _Column("why", 16, 10_000),
 )
 _LEAST_WHY = 20
-_UNCUT = {"#": 6, "status": 20}  # cells for a million rows and `Explicit Distrust?`
+_UNCUT = {"#": 6, "status": 24}  # cells for a million rows and `✓ +1 ▲ Explicit Distrust`
+_MAX_NAMED = 20
 
 
 def table(documents: Iterable[Document], style: Optional[Style] = None) -> Iterator[str]:
     """Yield the lines of a table, one row per alert: is it signed, what is it, where did it come from, why.
 
     Rows come as the documents do, numbered from 1. An alert with several subjects shows the first and counts the
-    others. On narrow terminals the less important columns are left out.
+    others; where one of them is worse, its status stands beside the first's: `✓ Signed +1 ▲ Explicit Distrust`. On
+    narrow terminals the less important columns are left out. Last comes which rows are incomplete, where any are.
 
     Args:
         documents: From `enrichment_document`.
         style: Width, colour, ASCII.
     """
     style = style or Style()
-    rows = (_alert_row(number, document, style) for number, document in enumerate(documents, 1))
-    return _lines(_columns(style.width), rows, style)
+    incomplete: list[int] = []
+
+    def rows() -> Iterator[_Row]:
+        for number, document in enumerate(documents, 1):
+            if not document["complete"]:
+                incomplete.append(number)
+            yield _alert_row(number, document, style)
+
+    yield from _lines(_columns(style.width), rows(), style)
+    if incomplete:
+        yield from style.wrap(_incomplete(incomplete), style.width)
 
 
 def _columns(room: int) -> list[_Column]:
@@ -98,7 +122,7 @@ def _alert_row(number: int, document: Document, style: Style) -> _Row:
     cells = [
         str(number),
         *(raised if style.width >= _ROOM_FOR_ALERT else ()),
-        f"{style.mark(looks)} {style.value(word(document))}",
+        _status(document, style),
         style.value(first.get("name") or first.get("role")) + more,
         found_hash if style.width >= _ROOM_FOR_LONG_HASH else found_hash[:_SHORT_HASH],
         style.value(publisher(document)),
@@ -109,6 +133,23 @@ def _alert_row(number: int, document: Document, style: Style) -> _Row:
     ]
     status = 1 if len(cells) < len(_ALERTS) else 3
     return _Row(cells, {0: _DIM, status: mark(looks).ansi, status + 1: _BOLD})
+
+
+def _status(document: Document, style: Style) -> str:
+    """Return mark and word of the first subject, and of the worst where that is another: `✓ Signed +1 ○ Unknown`."""
+    found = worse(document)
+    first = document if found is None else document["subjects"][0]
+    told = f"{style.mark(look(first))} {style.value(word(first))}"
+    if found is None:
+        return told
+    more = len(document["subjects"]) - 1
+    return f"{told} +{more} {style.mark(look(found))} {style.value(word(found))}"
+
+
+def _incomplete(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _MAX_NAMED:,} more" if len(numbers) > _MAX_NAMED else ""
+    named = ", ".join(str(number) for number in numbers[:_MAX_NAMED])
+    return f"{INCOMPLETE} Row{'' if len(numbers) == 1 else 's'}: {named}{more}."
 
 
 def _minute(moment: Optional[str]) -> str:

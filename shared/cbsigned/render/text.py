@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from typing import Optional
 
 from cbsigned.render.document import Document
-from cbsigned.render.facts import counts, facts, headline, unknowns, verdict_word
+from cbsigned.render.facts import (
+    INCOMPLETE,
+    alert_link,
+    card_unknowns,
+    console,
+    counts,
+    facts,
+    headline,
+    unknowns,
+    verdict_word,
+    worse_sentence,
+)
 from cbsigned.render.marks import look, mark, word
 from cbsigned.render.style import Style
 from cbsigned.render.tree import lineage_text
@@ -26,7 +37,8 @@ def card(document: Document, style: Optional[Style] = None) -> str:
     """
     style = style or Style()
     parts = ["\n".join(_subject(document, subject, style)) for subject in document["subjects"]]
-    return "\n\n".join(parts or ["\n".join(_nothing(document, style))]) + "\n"
+    foot = "".join(f"{line}\n" for line in _foot(document, style))
+    return "\n\n".join(parts or ["\n".join(_nothing(document, style))]) + "\n" + foot
 
 
 def _subject(document: Document, subject: Document, style: Style) -> Iterator[str]:
@@ -35,9 +47,10 @@ def _subject(document: Document, subject: Document, style: Style) -> Iterator[st
     title = style.clip(style.own(f"{head} — ") + style.value(headline(document, subject)), style.width)
     yield style.paint(title[: len(head)], mark(looks).ansi) + style.paint(title[len(head) :], _BOLD)
     yield from _indented(style.value(subject["reason"]), 2, style)
-    for note in subject["verdict"]["notes"]:
-        yield from _indented(style.value(f"Note: {note}"), 2, style)
-    for label, value in facts(document, subject):
+    told = worse_sentence(document) if subject is document["subjects"][0] else None
+    for note in [f"Note: {note}" for note in subject["verdict"]["notes"]] + ([told] if told else []):
+        yield from _indented(style.value(note), 2, style)
+    for label, value in [*facts(document, subject), *console(subject)]:
         yield from _labelled(label, value, style)
     lineage = subject["lineage"]
     if lineage is not None:
@@ -46,7 +59,7 @@ def _subject(document: Document, subject: Document, style: Style) -> Iterator[st
         yield from (f"    {line}" for line in lineage_text(lineage, narrower, own=False).split("\n"))
     if counts(subject):
         yield from _labelled("Counts", style.own(" · ").join(counts(subject)), style)
-    yield from _unknown(unknowns(subject), style)
+    yield from _unknown(card_unknowns(document, subject), style)
 
 
 def _nothing(document: Document, style: Style) -> Iterator[str]:
@@ -56,6 +69,15 @@ def _nothing(document: Document, style: Style) -> Iterator[str]:
     yield style.clip(head + style.value(headline(document)), style.width)
     yield from _indented(style.value(document["reason"]), 2, style)
     yield from _unknown(unknowns(document), style)
+
+
+def _foot(document: Document, style: Style) -> Iterator[str]:
+    """Return what is true of the alert as a whole: that look-ups failed, and where to follow it."""
+    link = alert_link(document)
+    if not document["complete"]:
+        yield from _indented(INCOMPLETE, 2, style)
+    if link is not None:
+        yield from _indented(style.value(f"{link[0]}: {link[1]}"), 2, style)
 
 
 def _unknown(sentences: list[str], style: Style) -> Iterator[str]:

@@ -132,6 +132,18 @@ def claim(found: Signature) -> Signature:
     return replace(found, cause=Cause.CLAIM, reason=reason, evidence=evidence)
 
 
+def recorded_by(source: str, told: Subject) -> Subject:
+    """Return a subject whose evidence is held by this source."""
+    found = told.signature
+    assert found.evidence is not None
+    return replace(told, signature=replace(found, evidence=replace(found.evidence, source=source)))
+
+
+def with_gap(made: Enrichment, reason: str) -> Enrichment:
+    """Return an enrichment with a gap of the alert's own, which no subject holds."""
+    return replace(made, gaps=(*made.gaps, Gap("alert", Cause.CUT, reason)))
+
+
 def enrichment(
     *subjects: Subject, complete: bool = True, record: Optional[Mapping[str, Any]] = None, **alert: Any
 ) -> Enrichment:
@@ -160,6 +172,11 @@ def kinds() -> dict[str, Enrichment]:
         "relatives": enrichment(subject(names=("explorer.exe",), relatives=True)),
         "long": enrichment(subject(cmdline="x" * 4000, names=("cmd.exe",))),
         "two": enrichment(subject(), subject(SigningStatus.UNSIGNED, "driver.sys"), complete=False),
+        "mixed": enrichment(subject(), subject(SigningStatus.EXPLICIT_DISTRUST, "driver.sys")),
+        "cut": with_gap(
+            enrichment(subject(), subject(name="b.exe")), "99 of 1099 documents of this hit were not read."
+        ),
+        "edr": enrichment(recorded_by("edr:cb.example.test", subject())),
         "claim": enrichment(subject(claimed=claimed)),
         "claim-unsigned": enrichment(subject(SigningStatus.UNSIGNED, claimed=claimed)),
         "claimed": enrichment(subject(SigningStatus.UNKNOWN, claimed=claimed, problems=('"abc" is not an MD5.',))),

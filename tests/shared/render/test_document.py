@@ -60,6 +60,7 @@ def test_the_schema_forbids_and_requires_exactly_the_keys_of_the_document(schema
         "signature": document["subjects"][0]["signature"],
         "evidence": document["subjects"][0]["signature"]["evidence"],
         "claimed": first["claimed"],
+        "links": enrichment_document(kinds()["edr"])["subjects"][0]["links"],
         "lineage": document["subjects"][0]["lineage"],
         "node": node,
         "relatives": document["subjects"][0]["lineage"]["siblings"],

@@ -111,7 +111,7 @@ def test_report_counts_statuses_and_incomplete_alerts() -> None:
     text = " ".join(" ".join(Page(html_report(documents, "t")).text).split())
 
     assert "4 alerts, 1 incomplete" in text
-    assert "1 Unsigned 3 Signed" in text
+    assert "2 Unsigned 2 Signed" in text
 
 
 def chips(page: Page) -> list[str]:

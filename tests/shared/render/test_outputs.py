@@ -60,6 +60,17 @@ def test_a_right_to_left_override_is_shown_and_not_obeyed() -> None:
     assert clean("invoice\u202efdp.exe") == "invoice<U+202E>fdp.exe"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [0x034F, 0x115F, 0x180B, 0x180C, 0x180D, 0x180F, 0x200B, 0x2800, 0x3164, *range(0xFE00, 0xFE10), 0xFEFF,
+     0xE0001, 0xE0020, 0xE0100, 0xE01EF],
+    ids=hex,
+)  # fmt: skip
+def test_what_shows_nothing_is_written_out(code: int) -> None:
+    """Two names that differ in a variation selector alone looked the same."""
+    assert clean(f"a{chr(code)}b") == f"a<U+{code:04X}>b"
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("ascii_only", [False, True], ids=["unicode", "ascii"])
 @pytest.mark.parametrize("cells", [60, 100, 160])
@@ -76,7 +87,10 @@ def test_cards_hold_no_control_character_and_fit_the_width(name: str, ascii_only
 def test_table_lines_fit_and_hold_no_control_character(cells: int, ascii_only: bool) -> None:
     lines = list(table(DOCUMENTS.values(), Style(cells, ascii_only=ascii_only)))
 
-    assert len(lines) == len(DOCUMENTS) + 2
+    incomplete = [at for at, document in enumerate(DOCUMENTS.values(), 1) if not document["complete"]]
+    foot = " ".join(lines[len(DOCUMENTS) + 2 :])
+    assert foot.startswith("Incomplete: some look-ups failed. ")
+    assert foot.endswith(f"Rows: {', '.join(map(str, incomplete))}.")
     assert [hidden(line) for line in lines if hidden(line)] == []
     assert max(width(line) for line in lines) <= cells
 
