@@ -10,7 +10,7 @@
 
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import BinaryRecord, Certainty, Evidence, RecordKind, Signature
-from cbsigned.enrichment import Caches, Enrichment, Sources, Subject, Verdict, enrich
+from cbsigned.enrichment import Caches, Enrichment, Sources, Subject, enrich
 from cbsigned.errors import (
     AlertError,
     BinaryNotFound,
@@ -34,6 +34,7 @@ from cbsigned.settings import EdrSettings, Settings, parse_settings
 from cbsigned.signing import BinarySource, JointSource, Life, joint_statuses, signing_statuses
 from cbsigned.status import SigningStatus
 from cbsigned.timing import Deadline
+from cbsigned.verdict import Verdict
 
 __version__ = "0.1.0"
 

@@ -11,11 +11,9 @@ import contextlib
 import csv
 import json
 import logging
-import math
 import os
 import re
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Optional, TextIO
 from cbsigned.config import Configuration, load_configuration
 from cbsigned.errors import CbSignedError, ConfigError, SourceError
 from cbsigned.observables import parse_process_id, printable
+from cbsigned.output import Progress, json_line
 from cbsigned.settings import Settings, parse_settings
 from cbsigned.timing import Deadline
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from cbsigned.enrichment import Sources
     from cbsigned.render.style import Style
 
-__all__ = ["Context", "ExitCode", "Progress", "common_options", "expanded", "main", "process_id_of", "write_output"]
+__all__ = ["Context", "ExitCode", "common_options", "expanded", "main", "process_id_of"]
 
 OUTPUTS = ("table", "json", "markdown", "html", "csv")
 _EXIT_CODES = """
@@ -53,39 +52,6 @@ class ExitCode:
     USAGE = 2
     SOURCE = 3
     INTERRUPTED = 130
-
-
-class Progress:
-    """A line on standard error that says how far a long run is; silent where nobody watches.
-
-    Args:
-        total: Steps in all, or None where that is not known.
-        in_bytes: The steps are bytes of input.
-    """
-
-    def __init__(
-        self, stream: TextIO, label: str, total: Optional[int], shown: bool, *, in_bytes: bool = False
-    ) -> None:
-        self._stream, self._label, self._total, self._shown, self._in_bytes = stream, label, total, shown, in_bytes
-        self._started = self._drawn = time.monotonic()
-
-    def update(self, done: int, note: str = "") -> None:
-        """Draw, at most ten times a second."""
-        now = time.monotonic()
-        if not self._shown or now - self._drawn < 0.1:
-            return
-        self._drawn = now
-        rate = done / max(now - self._started, 0.001)
-        share = f"{done / self._total:4.0%} " if self._total else ""
-        amount = f"{done / 1e6:,.1f} MB ({rate / 1e6:,.1f} MB/s)" if self._in_bytes else f"{done:,} ({rate:,.0f}/s)"
-        self._stream.write(f"\r\x1b[K{self._label} {share}{amount} {note[:40]}")
-        self._stream.flush()
-
-    def done(self) -> None:
-        """Wipe the line."""
-        if self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
 
 
 class Context:
@@ -264,13 +230,8 @@ class Context:
             raise ConfigError(f"{name} cannot be written: its folder is not there, or closed to you.")
 
     def json_line(self, row: object) -> str:
-        """Return a row as one line of JSON; what JSON has no word for (an infinite number) is written as text."""
-        ascii_only = (self.stdout.encoding or "").lower().replace("-", "") != "utf8"
-        try:
-            line = json.dumps(row, ensure_ascii=ascii_only, allow_nan=False)
-        except ValueError:
-            line = json.dumps(_finite(row), ensure_ascii=ascii_only)
-        return (line if line.isascii() else _UNSEEN.sub(_escaped, line)) + "\n"
+        """Return a row as one line of JSON that standard output can hold."""
+        return json_line(row, self.stdout.encoding)
 
     def say(self, text: str) -> None:
         """Write one line for the person to standard error."""
@@ -361,23 +322,6 @@ def _commands() -> list[EntryPoint]:
     return list({point.name: point for point in group}.values())
 
 
-def write_output(name: str, text: str) -> None:
-    """Write a file whole or not at all: a full disk leaves what was there before.
-
-    Raises:
-        OSError: It cannot be written; names the file.
-    """
-    path = Path(name)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OSError(exc.errno, exc.strerror, name) from exc
-
-
 def process_id_of(text: str) -> str:
     """Return the process id that a user typed, or pasted as a link of the EDR's console.
 
@@ -404,23 +348,6 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ConfigError(f"{path} names no user's folder. Write the path in full.") from None
-
-
-_UNSEEN = re.compile(
-    "[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
-)  # commands to a terminal, and marks that hide
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match.group()):04x}"
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

@@ -9,12 +9,13 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from cbsigned.binary import Signature, unknown_signature
-from cbsigned.cli import Context, ExitCode, common_options, process_id_of, write_output
+from cbsigned.cli import Context, ExitCode, common_options, process_id_of
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import ConfigError
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
 from cbsigned.observables import parse_md5, parse_sha256, printable, read_hashes
+from cbsigned.output import write_output
 from cbsigned.render.csv import LINEAGE_COLUMNS, csv_lines, lineage_rows
 from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document
 from cbsigned.render.html import report

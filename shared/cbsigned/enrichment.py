@@ -20,21 +20,21 @@ from cbsigned.codec import decode_process, decode_signature, encode
 from cbsigned.errors import AlertError, ConfigError
 from cbsigned.formats import parse_alert
 from cbsigned.gaps import Cause, Gap
-from cbsigned.lineage import EndedBy, ForeignSource, Lineage, Node, ProcessSource, lineages
+from cbsigned.lineage import ForeignSource, Lineage, Node, ProcessSource, lineages
 from cbsigned.observables import parse_process_id, printable
 from cbsigned.process import Process, filled
 from cbsigned.settings import Settings
 from cbsigned.sighting import Sighting, locate
 from cbsigned.signing import BinarySource, JointSource, joint_statuses, signing_statuses
-from cbsigned.status import SigningStatus, status_of_word
+from cbsigned.status import SigningStatus
 from cbsigned.timing import Deadline, utc_now
+from cbsigned.verdict import Verdict, conclude
 
 __all__ = [
     "Caches",
     "Enrichment",
     "Sources",
     "Subject",
-    "Verdict",
     "enrich",
     "process_cache",
     "signature_cache",
@@ -42,24 +42,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Our conclusion on one subject, always with its reason.
-
-    Attributes:
-        status: The signing status it rests on.
-        text: The conclusion in a few words: `signed`, `signed, not valid`, `unsigned`, `unknown`; where only
-            the alert itself says so, `claimed: ` stands before it.
-        reason: One sentence.
-        notes: What else an analyst must know: an unsigned ancestor, an alert that claims otherwise.
-    """
-
-    status: SigningStatus
-    text: str
-    reason: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,7 +271,7 @@ class _Window:
         shown = chain if self.settings.lineage else None
         gaps = self._gaps(observables, signature, shown)
         return Subject(
-            observables, signature, _verdict(signature, observables, shown, signatures), shown, signatures, gaps
+            observables, signature, conclude(signature, observables, shown, signatures), shown, signatures, gaps
         )
 
     def _signature(self, observables: ObservableSet, own: Optional[Node]) -> Signature:
@@ -375,39 +357,3 @@ def _no_lineage(observables: ObservableSet, sources: Sources) -> str:
     if observables.host is None:
         return "The alert names neither a process guid nor a host, so the process cannot be found."
     return "The alert has no process guid of Carbon Black's, and not enough else to find the process."
-
-
-def _another_image(observables: ObservableSet, own: Process) -> bool:
-    pairs = ((observables.md5, own.md5), (observables.sha256, own.sha256))
-    return any(told is not None and known is not None and told != known for told, known in pairs)
-
-
-_TEXTS = {
-    SigningStatus.SIGNED: "signed",
-    SigningStatus.UNSIGNED: "unsigned",
-    SigningStatus.UNKNOWN: "unknown",
-}
-
-
-def _verdict(
-    signature: Signature, observables: ObservableSet, chain: Optional[Lineage], signatures: Mapping[str, Signature]
-) -> Verdict:
-    """Conclude; the status is the record's, the notes are what an analyst must not miss beside it."""
-    notes = []
-    claimed = status_of_word(observables.claimed.word) if observables.claimed is not None else None
-    if claimed is not None and signature.cause is not Cause.CLAIM and claimed is not signature.status:
-        record = "no record says so" if signature.status is SigningStatus.UNKNOWN else "the record says"
-        other = "" if signature.status is SigningStatus.UNKNOWN else f" {signature.status.value}"
-        notes.append(f"The alert says {claimed.value}, {record}{other}.")
-    if chain is not None and _another_image(observables, chain.nodes[0].process):
-        notes.append("The alert's hash is not that of the image which the source has for this process.")
-    for node in chain.nodes[1:] if chain is not None else ():
-        above = signatures.get(node.process.file_hash) if node.process.file_hash else None
-        if above is not None and above.status.signed is False:
-            notes.append(f"Ancestor {node.process.name or node.process.guid} is {above.status.value}.")
-    if chain is not None and chain.ended_by in (EndedBy.LOOP, EndedBy.REUSED_PID, EndedBy.SOURCE_FAILED):
-        notes.append(chain.reason)
-    text = _TEXTS.get(signature.status, "signed, not valid")
-    if signature.cause is Cause.CLAIM:
-        text = f"claimed: {text}"
-    return Verdict(signature.status, text, signature.reason, tuple(dict.fromkeys(notes)))

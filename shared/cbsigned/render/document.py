@@ -11,13 +11,14 @@ from typing import Any, Optional
 
 from cbsigned.alert import Alert, Role
 from cbsigned.binary import BinaryRecord, Evidence, Signature
-from cbsigned.enrichment import Enrichment, Subject, Verdict
+from cbsigned.enrichment import Enrichment, Subject
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, Relatives
 from cbsigned.process import Process
 from cbsigned.render.links import console_links
 from cbsigned.status import SigningStatus
 from cbsigned.timing import format_time
+from cbsigned.verdict import Verdict
 
 __all__ = ["SCHEMA", "Document", "enrichment_document", "lineage_document", "signature_document"]
 

@@ -10,11 +10,12 @@ from typing import Any, Optional
 
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import BinaryRecord, Certainty, Evidence, RecordKind, Signature
-from cbsigned.enrichment import Enrichment, Subject, Verdict
+from cbsigned.enrichment import Enrichment, Subject
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import EndedBy, Lineage, Node, Relatives
 from cbsigned.process import Process
 from cbsigned.status import SigningStatus
+from cbsigned.verdict import Verdict
 
 NOW = datetime(2016, 4, 1, 9, 30, tzinfo=timezone.utc)
 HOSTILE = (
