@@ -25,7 +25,7 @@ PARTS = {
 HEAD = """# Measurements
 
 Written by `make bench`; each part names its own command. Read the ratios: both sides ran on the same machine, in the
-same run. The store at five million processes is measured apart, by `make bench-store`: [store.md](store.md).
+same run. The store at five million processes is measured apart: `make bench-store` writes `store.md` beside this file.
 This run: {python}, SQLite {sqlite}, {cores} cores, {system}.
 """
 
