@@ -46,6 +46,7 @@ __all__ = [
 
 _CHUNK = 65_536
 _ERROR_BODY = 4_096
+_MAX_LEVELS = 100  # of JSON in JSON; the EDR's own documents have fewer than ten
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -328,12 +329,20 @@ def _chain(exc: Optional[BaseException], seen: set[int]) -> Iterator[BaseExcepti
             yield from _chain(inner, seen)
 
 
-def _without_surrogates(value: Any) -> Any:
-    """Replace half characters, which no file, database or terminal can take."""
+def _without_surrogates(value: Any, levels: int = _MAX_LEVELS) -> Any:
+    """Replace half characters, which no file, database or terminal can take.
+
+    Counts its levels: at the interpreter's own limit a finalizer that happens to run fails too.
+
+    Raises:
+        ValueError: The value nests deeper than `levels`.
+    """
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, (list, dict)) and not levels:
+        raise ValueError("nested too deeply")
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_without_surrogates(item, levels - 1) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {_without_surrogates(key): _without_surrogates(item, levels - 1) for key, item in value.items()}
     return value
