@@ -13,7 +13,17 @@ from cbsigned.edr.transport import EdrClient, Parameter
 from cbsigned.errors import SourceError, SourceResponseError, SourceTimeout
 from cbsigned.timing import Deadline
 
-__all__ = ["BINARY", "PROCESS", "Found", "ServerVersion", "in_chunks", "parse_version", "search", "side_by_side"]
+__all__ = [
+    "BINARY",
+    "PROCESS",
+    "Found",
+    "ServerVersion",
+    "envelope",
+    "in_chunks",
+    "parse_version",
+    "search",
+    "side_by_side",
+]
 
 BINARY = "/api/v1/binary"
 PROCESS = "/api/v1/process"
@@ -104,7 +114,7 @@ def search(
     while True:
         parameters: dict[str, Parameter] = {"q": query.text} if query else {}
         parameters.update({"rows": rows, "start": len(documents), "cb.urlver": "1", **(more or {})})
-        page, total, incomplete, facets = _envelope(client.ask(route, deadline, parameters).document, client.host)
+        page, total, incomplete, facets = envelope(client.ask(route, deadline, parameters).document, client.host)
         here = {repr(document.get(key) or document.get("md5") or document) for document in page}
         news = here - seen
         repeated = repeated or news != here
@@ -161,10 +171,13 @@ def _shifted(host: str, here: int, total: int) -> SourceResponseError:
     )
 
 
-def _envelope(
+def envelope(
     document: Mapping[str, Any], host: str
 ) -> tuple[list[dict[str, Any]], int, bool, Mapping[str, Mapping[str, int]]]:
     """Return rows, total, whether the server gave up half-way, and facets.
+
+    Raises:
+        SourceResponseError: It is no search answer.
 
     References:
         - cb-edr-api §2.2, §2.6

@@ -11,6 +11,7 @@ from cbsigned.binary import BinaryRecord
 from cbsigned.edr.answers import Forbidden, NoRoute
 from cbsigned.edr.checks import Finding, check
 from cbsigned.edr.documents import by_hash, candidates_of, children_of, joint_query, processes_of, sighting_query
+from cbsigned.edr.pages import SearchPage, search_page
 from cbsigned.edr.query import MAX_CLAUSES, Query, Unsearchable, any_of, guid_clause, hash_clause
 from cbsigned.edr.search import (
     BINARY,
@@ -215,6 +216,20 @@ class EdrSource:
             return [chunk for part in rounds for chunk in in_chunks(part, MAX_CLAUSES // 2)]
 
         return self._answers(pairs, deadline, lambda pair, _v: joint_query([pair]), plan, ask)
+
+    def search_processes(
+        self, query: str, *, start: int = 0, rows: int = 500, sort: Optional[str] = None, deadline: Deadline
+    ) -> SearchPage:
+        """Return one page of the processes that a user's own query finds; see `search_page`."""
+        version = self.version(deadline)
+        return search_page(self._client, PROCESS, query, version, deadline, start=start, rows=rows, sort=sort)
+
+    def search_binaries(
+        self, query: str, *, start: int = 0, rows: int = 500, sort: Optional[str] = None, deadline: Deadline
+    ) -> SearchPage:
+        """Return one page of the binaries that a user's own query finds; see `search_page`."""
+        version = self.version(deadline)
+        return search_page(self._client, BINARY, query, version, deadline, start=start, rows=rows, sort=sort)
 
     def _answers(
         self,
