@@ -21,7 +21,7 @@ from cbsigned.settings import EdrSettings
 from cbsigned.store.ingest import ingest
 from cbsigned.timing import Deadline
 from cbsigned_connectors.edr_server.faults import Fault, Faults
-from connectors.edr_server.serving import TOKEN, serving
+from connectors.edr_server.serving import TOKEN, Client, serving
 from edr_server import EdrServer
 from edr_server import Fault as Misbehaviour
 from support import real_data
@@ -38,12 +38,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def edr(store: Path) -> Iterator[EdrSource]:
-    with serving(store) as client, connect(EdrSettings(client.url, TOKEN, retries=0)) as source:
+    with serving(store) as client, connected(client) as source:
         yield source
 
 
 def deadline() -> Deadline:
     return Deadline(20)
+
+
+def connected(client: Client) -> EdrSource:
+    return connect(EdrSettings(client.url, TOKEN, retries=0))
 
 
 def all_pages(source: EdrSource, query: str, rows: int) -> list[dict[str, Any]]:
@@ -59,7 +63,7 @@ def all_pages(source: EdrSource, query: str, rows: int) -> list[dict[str, Any]]:
 class TestAnswers:
     @pytest.mark.parametrize("version", VERSIONS)
     def test_a_process_search_has_the_servers_own_fields(self, store: Path, version: str) -> None:
-        with serving(store, version) as client, connect(EdrSettings(client.url, TOKEN)) as source:
+        with serving(store, version) as client, connected(client) as source:
             page = source.search_processes("process_name:powershell.exe", deadline=deadline())
             raw = client.get("/api/v1/process", q="process_name:powershell.exe", rows=500).json()["results"]
 
@@ -91,7 +95,7 @@ class TestAnswers:
 
     def test_an_over_estimated_total_ends_with_the_rows(self, store: Path) -> None:
         faults = Faults([Fault("/api/v1/process", "over-estimate", extra=10)])
-        with serving(store, faults=faults) as client, connect(EdrSettings(client.url, TOKEN)) as source:
+        with serving(store, faults=faults) as client, connected(client) as source:
             first = source.search_processes("process_name:powershell.exe", deadline=deadline())
             last = source.search_processes("process_name:powershell.exe", start=first.next or 0, deadline=deadline())
 
@@ -208,7 +212,7 @@ class TestRefusals:
 
     def test_a_blocked_query_is_told_as_such(self, store: Path) -> None:
         told = pytest.raises(QueryRefused, match="leading wildcards are blocked by the server's setting")
-        with serving(store, "7.3.0") as client, connect(EdrSettings(client.url, TOKEN)) as source, told:
+        with serving(store, "7.3.0") as client, connected(client) as source, told:
             source.search_processes("process_name:*shell.exe", deadline=deadline())
 
     def test_a_refusal_that_we_cannot_explain_stays_the_servers(self) -> None:
@@ -252,10 +256,7 @@ class TestRefusals:
     )
     def test_a_failure_is_an_error_without_the_token(self, store: Path, fault: Fault, error: type[Exception]) -> None:
         told = pytest.raises(error)
-        with (
-            serving(store, faults=Faults([fault])) as client,
-            connect(EdrSettings(client.url, TOKEN, retries=0)) as edr,told as caught
-        ):
+        with serving(store, faults=Faults([fault])) as client, connected(client) as edr, told as caught:
             edr.search_processes("process_name:a.exe", deadline=deadline())
 
         assert TOKEN not in str(caught.value)
