@@ -1,0 +1,156 @@
+"""Questions that take longer than one request of the handler may: worked on in threads, asked for again by id."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from typing import Any, Callable, Optional
+
+__all__ = ["Job", "Jobs", "TooBusy", "UnknownJob"]
+
+log = logging.getLogger(__name__)
+_RUNNING = 16
+_WAITING = 64
+_KEPT_S = 120.0
+_MOST_KEPT = 128
+
+
+class TooBusy(Exception):
+    """So many jobs run and wait that no other is taken."""
+
+
+class UnknownJob(Exception):
+    """There is no such job of this user's: another user's, one no longer kept, or another process's."""
+
+
+class Job:
+    """One question under way.
+
+    Attributes:
+        id: What its user asks again by; not to be guessed.
+        done: Set when it has an answer or has failed.
+    """
+
+    def __init__(self, user: str, work: Callable[[], Any]) -> None:
+        self.id = secrets.token_hex(16)
+        self.user = user
+        self.done = threading.Event()
+        self.ended_at: Optional[float] = None
+        self._work: Optional[Callable[[], Any]] = work
+        self._answer: Any = None
+        self._failure: Optional[BaseException] = None
+
+    def run(self) -> None:
+        """Do the work; whatever it raises is kept for `answer`."""
+        try:
+            if self._work is not None:
+                self._answer = self._work()
+        except BaseException as exc:  # noqa: BLE001 (a worker must not die of one job; `answer` raises it)
+            self._failure = exc
+        finally:
+            self._work = None  # with all that the question held
+
+    def answer(self) -> Any:
+        """Return what the work returned, or raise what it raised; only once `done` is set."""
+        if self._failure is not None:
+            raise self._failure
+        return self._answer
+
+
+class Jobs:
+    """A bounded number of threads over a bounded queue.
+
+    The threads are daemons: when splunkd ends the process, none of them holds it back.
+
+    Args:
+        running: Most jobs at the same time.
+        waiting: Most that wait for their turn.
+        kept_s: How long a job is kept after it ended, for whoever asks for it.
+        clock: Monotonic seconds; tests pass their own.
+    """
+
+    def __init__(
+        self, running: int = _RUNNING, waiting: int = _WAITING, kept_s: float = _KEPT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._most_running, self._most_waiting, self._kept_s, self._clock = running, waiting, kept_s, clock
+        self._queue: deque[Job] = deque()
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._running = 0
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> int:
+        """How many are worked on."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._queue)
+
+    def start(self, user: str, work: Callable[[], Any]) -> Job:
+        """Take a question on.
+
+        Args:
+            user: Who may ask for its answer.
+            work: Called once, in another thread; it must end by itself.
+
+        Raises:
+            TooBusy: As many as may are running and waiting.
+        """
+        job = Job(user, work)
+        with self._lock:
+            self._forget()
+            if self._running >= self._most_running and len(self._queue) >= self._most_waiting:
+                raise TooBusy(f"{self._running} look-ups are running and {len(self._queue)} are waiting")
+            self._jobs[job.id] = job
+            self._queue.append(job)
+            another = self._running < self._most_running
+            self._running += 1 if another else 0
+        if another:
+            threading.Thread(target=self._work, name="cbsigned-job", daemon=True).start()
+        return job
+
+    def find(self, user: str, job_id: str) -> Job:
+        """Return a job of this user's.
+
+        Raises:
+            UnknownJob: There is none.
+        """
+        with self._lock:
+            self._forget()
+            job = self._jobs.get(job_id)
+        if job is None or job.user != user:
+            raise UnknownJob(job_id)
+        return job
+
+    def drop(self, job: Job) -> None:
+        """Forget a job that nobody will ask for: its answer went out at once."""
+        with self._lock:
+            self._jobs.pop(job.id, None)
+
+    def _work(self) -> None:
+        """Run jobs until none waits."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._running -= 1
+                    return
+                job = self._queue.popleft()
+            job.run()
+            job.ended_at = self._clock()
+            job.done.set()
+            del job
+
+    def _forget(self) -> None:
+        """Drop what ended long ago, and the oldest of what ended where too much is kept."""
+        now = self._clock()
+        ended = [job for job in self._jobs.values() if job.ended_at is not None]
+        surplus = max(0, len(ended) - _MOST_KEPT)
+        for number, job in enumerate(ended):
+            if number < surplus or (job.ended_at or 0.0) + self._kept_s <= now:
+                del self._jobs[job.id]
