@@ -7,12 +7,15 @@ Example:
 
 from __future__ import annotations
 
+from cbsigned.edr.activity import ActivityPage
 from cbsigned.edr.checks import Finding
+from cbsigned.edr.events import Entry
+from cbsigned.edr.pages import QueryRefused, SearchPage
 from cbsigned.edr.source import EdrSource
 from cbsigned.edr.transport import EdrClient
 from cbsigned.settings import EdrSettings
 
-__all__ = ["EdrClient", "EdrSource", "Finding", "connect"]
+__all__ = ["ActivityPage", "EdrClient", "EdrSource", "Entry", "Finding", "QueryRefused", "SearchPage", "connect"]
 
 
 def connect(settings: EdrSettings) -> EdrSource:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Callable, Optional, TypeVar, Union
 
 from cbsigned.binary import BinaryRecord
+from cbsigned.edr.activity import ActivityPage, activity_page
 from cbsigned.edr.answers import Forbidden, NoRoute
 from cbsigned.edr.checks import Finding, check
 from cbsigned.edr.documents import by_hash, candidates_of, children_of, joint_query, processes_of, sighting_query
@@ -230,6 +231,18 @@ class EdrSource:
         """Return one page of the binaries that a user's own query finds; see `search_page`."""
         version = self.version(deadline)
         return search_page(self._client, BINARY, query, version, deadline, start=start, rows=rows, sort=sort)
+
+    def activity(
+        self,
+        guid: str,
+        *,
+        kinds: Optional[Sequence[str]] = None,
+        start: int = 0,
+        rows: int = 500,
+        deadline: Deadline,
+    ) -> ActivityPage:
+        """Return one page of what a process did, oldest first; see `activity_page`."""
+        return activity_page(self._client, guid, self.version(deadline), deadline, kinds=kinds, start=start, rows=rows)
 
     def _answers(
         self,
