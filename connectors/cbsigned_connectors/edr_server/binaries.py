@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from cbsigned.observables import parse_md5
 from cbsigned.store.binary_documents import binary_documents, binary_number
-from cbsigned.store.inventory import extent_of
+from cbsigned.store.inventory import first_start
 from cbsigned.timing import parse_time
 from cbsigned_connectors.edr_server.access import Right
 from cbsigned_connectors.edr_server.answer import Answer, Refused, json_answer, page
@@ -67,7 +67,7 @@ def download(desk: Desk, ask: Ask) -> Answer:
 
 def partition_number(db: sqlite3.Connection) -> int:
     """Return the number of the one partition that a store is: the time of its first process."""
-    return extent_of(db).first_at or 1
+    return first_start(db) or 1
 
 
 def _document(db: sqlite3.Connection, ask: Ask) -> dict[str, Any]:

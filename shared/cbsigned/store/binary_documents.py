@@ -52,9 +52,13 @@ _KEPT = """
 SELECT m.binary_id, k.name, m.body FROM message m JOIN kind k ON k.id = m.kind_id
 WHERE m.binary_id IN ({}) ORDER BY m.at, m.id
 """
+_EXTENT = """
+SELECT binary_id, count(*), min(nullif(first, 0)), max(last) FROM bin_host WHERE binary_id IN ({}) GROUP BY binary_id
+"""
 _HOSTS = """
-SELECT s.binary_id, h.value, s.first, s.last, (SELECT min(e.sensor_id) FROM sensor e WHERE e.host_id = s.host_id)
-FROM bin_host s JOIN host h ON h.id = s.host_id WHERE s.binary_id IN ({}) ORDER BY s.first, h.value
+SELECT h.value, h.short, (SELECT min(e.sensor_id) FROM sensor e WHERE e.host_id = s.host_id) AS sensor_id
+FROM (SELECT host_id FROM bin_host WHERE binary_id = ? LIMIT ?) s JOIN host h ON h.id = s.host_id
+WHERE sensor_id IS NOT NULL
 """
 _PATHS = "SELECT p.value FROM file f JOIN path p ON p.id = f.path_id WHERE f.binary_id = ? LIMIT ?"
 
@@ -75,11 +79,13 @@ def binary_documents(db: sqlite3.Connection, numbers: Sequence[int]) -> list[dic
     wanted = list(dict.fromkeys(numbers))
     for first in range(0, len(wanted), _CHUNK):
         part = wanted[first : first + _CHUNK]
-        records, kept, hosts = (_grouped(db, sql, part) for sql in (_RECORDS, _KEPT, _HOSTS))
+        records, kept, extents = (_grouped(db, sql, part) for sql in (_RECORDS, _KEPT, _EXTENT))
         for number, rows in records.items():
             paths = [row[0] for row in db.execute(_PATHS, (number, _MAX_LISTED))]
+            hosts = db.execute(_HOSTS, (number, _MAX_LISTED)).fetchall()
+            extent = extents[number][0] if number in extents else (0, None, None)
             speaker = min(rows, key=lambda row: (_KIND_ORDER.get(row[0], 99), row[8]))
-            found[number] = _document(number, speaker, kept.get(number, []), hosts.get(number, []), paths)
+            found[number] = _document(number, speaker, kept.get(number, []), extent, hosts, paths)
     return [found[number] for number in numbers if number in found]
 
 
@@ -112,15 +118,14 @@ def _grouped(db: sqlite3.Connection, sql: str, numbers: Sequence[int]) -> dict[i
 
 
 def _document(
-    number: int, record: tuple[Any, ...], kept: Sequence[tuple[Any, ...]], hosts: Sequence[tuple[Any, ...]],
-    paths: Sequence[str],
+    number: int, record: tuple[Any, ...], kept: Sequence[tuple[Any, ...]], extent: tuple[Any, ...],
+    hosts: Sequence[tuple[Any, ...]], paths: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     _kind, word, code, publisher, issuer, subject, program_name, signed, recorded, host_count, told, md5, sha256 = (
         record
     )
     md5_text = md5.hex().upper()
-    first = min((at for _host, at, *_rest in hosts if at), default=None)
-    last = max((row[2] for row in hosts), default=None)
+    seen_on, first, last = extent
     made: dict[str, Any] = {
         "md5": md5_text, "sha256": sha256.hex() if sha256 else _UNKNOWN, "digsig_result": word or "(Unknown)",
         "signed": word or "(Unknown)", "digsig_result_code": code or None, "digsig_publisher": publisher,
@@ -135,7 +140,7 @@ def _document(
     seen = [document.get("last_seen") for document in documents]
     made["last_seen"] = _latest([*seen, iso(last)]) or made["server_added_timestamp"]
     made["endpoint"] = _endpoints(documents, hosts)
-    made["host_count"] = max(host_count or 0, len(made["endpoint"]))
+    made["host_count"] = max(host_count or 0, seen_on if len(hosts) == _MAX_LISTED else len(made["endpoint"]))
     made["group"] = _merged(document.get("group") for document in documents)
     listed = _merged([*json.loads(told), *(document.get("observed_filename") for document in documents), *paths])
     made["observed_filename"] = list(dict.fromkeys(path.lower() for path in listed if path))[:_MAX_LISTED]
@@ -181,13 +186,13 @@ def _besides(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _endpoints(documents: Iterable[Mapping[str, Any]], hosts: Iterable[tuple[Any, ...]]) -> list[str]:
     """Return `HOST|sensor` of every host that had the file; hosts without a known sensor are left out."""
-    told = _merged(document.get("endpoint") for document in documents)
-    seen = [f"{host}|{sensor}" for host, _first, _last, sensor in hosts if sensor is not None]
     by_host: dict[str, str] = {}
-    for endpoint in (*told, *seen):
+    for endpoint in _merged(document.get("endpoint") for document in documents):
         host, _bar, sensor = endpoint.partition("|")
         if sensor.isascii() and sensor.isdigit():
             by_host.setdefault(short_host(host), endpoint)
+    for host, short, sensor in hosts:
+        by_host.setdefault(short, f"{host}|{sensor}")
     return list(by_host.values())[:_MAX_LISTED]
 
 

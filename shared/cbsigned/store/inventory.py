@@ -22,6 +22,7 @@ __all__ = [
     "Subscription",
     "extent_of",
     "feeds",
+    "first_start",
     "prevalence",
     "sensors",
     "watchlists",
@@ -193,9 +194,15 @@ def values_of(db: sqlite3.Connection, field: str, prefix: str, limit: int) -> li
 
 def extent_of(db: sqlite3.Connection) -> Extent:
     """Return how much the store holds."""
-    processes, first, last = db.execute("SELECT count(*), min(started), max(started) FROM process").fetchone()
+    processes, last = db.execute("SELECT (SELECT count(*) FROM process), (SELECT max(started) FROM process)").fetchone()
     pages, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
-    return Extent(int(processes), pages * size, first, last)
+    return Extent(int(processes), pages * size, first_start(db), last)
+
+
+def first_start(db: sqlite3.Connection) -> Optional[int]:
+    """Return when the first process started (milliseconds since 1970), or None in a store without any."""
+    first: Optional[int] = db.execute("SELECT min(started) FROM process").fetchone()[0]  # alone it is one index step
+    return first
 
 
 def _hits(db: sqlite3.Connection, kinds: str) -> Iterator[tuple[str, Optional[int], dict[str, Any]]]:

@@ -160,7 +160,9 @@ CREATE INDEX process_path ON process (path_id, started);
 CREATE INDEX process_account ON process (account_id, started);
 """
 
-_STEPS = (_BASE, _HOSTS_OF_BINARIES, _WHAT_CAME_OF_FILES, _SEARCH)
+_SENSORS_OF_HOSTS = "CREATE INDEX sensor_host ON sensor (host_id, sensor_id);"
+
+_STEPS = (_BASE, _HOSTS_OF_BINARIES, _WHAT_CAME_OF_FILES, _SEARCH, _SENSORS_OF_HOSTS)
 """Step n makes version n of version n - 1; a step that was released is never edited."""
 
 SCHEMA_VERSION = len(_STEPS)
