@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,10 @@ _PART_CHARS = 4_000_000
 _MAX_CELL = 8_192
 _MAX_RAW = 65_536
 _PATIENCE = 3
+_TRIES = 4
+_PAUSE_S = 3.0
+_PASSING = (None, 404, 429, 502, 503, 504)
+"""What may be over soon: a handler that is restarted or busy, or a job that another of its processes has (404)."""
 
 
 class Asker(Protocol):
@@ -81,6 +86,7 @@ def run(
     connect: Callable[[str, str], Asker] = HandlerClient,
     receive: Callable[[str, str], Receiver] = SplunkReceiver,
     deadline: Optional[Deadline] = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Return the exit code of one run.
 
@@ -92,6 +98,7 @@ def run(
         connect: Makes the handler's client from address and session key.
         receive: Makes what events go to, likewise.
         deadline: For everything; `TOTAL_S` from now unless told otherwise.
+        pause: Waits so many seconds before a handler that was busy or gone is asked again.
     """
     say = _Voice(stderr)
     if list(argv) != ["--execute"]:
@@ -105,7 +112,7 @@ def run(
     say.secret = payload.session_key
     folder = log_folder(environ)
     log = ModularLog(folder / f"{NAME}_modalert.log" if folder else None, _invocation(payload))
-    code = _Run(payload, log, say, deadline or Deadline(TOTAL_S)).code(connect, receive)
+    code = _Run(payload, log, say, deadline or Deadline(TOTAL_S), pause).code(connect, receive)
     if not log.written:
         say("WARN", f"{NAME}_modalert.log in Splunk's log folder cannot be written, so ES will not show this run.")
     return code
@@ -138,8 +145,10 @@ class _Job:
 class _Run:
     """One run: rows in, events out, each row's outcome recorded."""
 
-    def __init__(self, payload: Payload, log: ModularLog, say: _Voice, deadline: Deadline) -> None:
-        self.payload, self.log, self.say, self.deadline = payload, log, say, deadline
+    def __init__(
+        self, payload: Payload, log: ModularLog, say: _Voice, deadline: Deadline, pause: Callable[[float], None]
+    ) -> None:
+        self.payload, self.log, self.say, self.deadline, self.pause = payload, log, say, deadline, pause
         self.ledger = _Ledger(payload.results_file)
 
     def code(self, connect: Callable[[str, str], Asker], receive: Callable[[str, str], Receiver]) -> int:
@@ -221,14 +230,16 @@ class _Delivery:
         return min((code for code, _text in self.failures), default=0)
 
     def _enriched(self, records: list[dict[str, Any]]) -> list[Document]:
-        """Return the enrichment of each record; a job that the handler lost is asked once more from the start."""
+        """Return the enrichment of each record; a handler that is busy, or lost the job, is asked anew some times."""
         question = {"alerts": records, **({} if self.parameters.lineage else {"lineage": False})}
-        for last in (False, True):
+        for left in reversed(range(_TRIES)):
             try:
                 return _documents(self._answer(question), len(records))
             except HandlerError as exc:
-                if last or exc.fatal or exc.status != 404:
+                if not left or exc.fatal or exc.status not in _PASSING or self._left_s() <= _PAUSE_S:
                     raise
+                if exc.status != 404:
+                    self.run.pause(_PAUSE_S)
         return []
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -173,6 +173,7 @@ class Action:
 
     def __init__(self, home: Path, port: Port) -> None:
         self.home, self.port = home, port
+        self.pauses: list[float] = []
         self.file = home / "var/run/splunk/dispatch/1448.12/results.csv.gz"
 
     def payload(self, rows: Optional[Rows] = None, **more: Any) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class Action:
     ) -> Outcome:
         stderr = io.StringIO()
         stdin = io.BytesIO(json.dumps(self.payload(rows, **more)).encode() if data is None else data)
-        code = run(["--execute"], stdin, stderr, os.environ, deadline=deadline)
+        code = run(["--execute"], stdin, stderr, os.environ, deadline=deadline, pause=self.pauses.append)
         log = self.home / "var/log/splunk/cbsigned_enrich_modalert.log"
         return Outcome(code, stderr.getvalue(), log.read_text(encoding="utf-8") if log.exists() else "")
 
@@ -337,6 +338,22 @@ def test_a_job_that_a_restarted_handler_lost_is_asked_from_the_start(action: Act
 
     assert action([{"process_md5": PROCMON}]).code == 0
     assert ["alerts" in asked for asked in port.asked] == [True, False, True]
+
+
+@pytest.mark.parametrize("status", [429, 503, 504])
+def test_a_handler_that_is_busy_or_gone_for_a_moment_is_asked_again(action: Action, port: Port, status: int) -> None:
+    question = {"alerts": [{"process_md5": PROCMON}]}
+    port.answers = [(status, {}), (status, {}), (200, port.enriched(question))]
+
+    assert action([{"process_md5": PROCMON}]).code == 0
+    assert action.pauses == [3.0, 3.0]
+
+
+def test_a_handler_that_stays_busy_is_asked_four_times(action: Action, port: Port) -> None:
+    port.answers = [(429, {"error": "The handler of cbsigned is busy."})]
+
+    assert action([{"process_md5": PROCMON}]).code == 3
+    assert len(port.asked) == 4
 
 
 # --- called again
