@@ -111,7 +111,11 @@ def _info(args: argparse.Namespace, context: Context) -> int:
 
 
 def _vacuum(args: argparse.Namespace, context: Context) -> int:
-    before, after = vacuum(context.store_path())
+    progress = context.progress("vacuum")
+    try:
+        before, after = vacuum(context.store_path(), lambda done, of: progress.update(done, f"of {of:,} texts indexed"))
+    finally:
+        progress.done()
     row = {"store": str(context.store_path()), "bytes_before": before, "bytes_after": after}
     context.emit([row], list(row))
     return ExitCode.OK

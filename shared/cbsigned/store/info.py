@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Callable, Optional
 
 from cbsigned.binary import read_signature
 from cbsigned.status import SigningStatus
@@ -88,8 +89,11 @@ def contents(path: Path, *, most: int = 50) -> Iterator[Row]:
         db.close()
 
 
-def vacuum(path: Path) -> tuple[int, int]:
+def vacuum(path: Path, progress: Optional[Callable[[int, int], None]] = None) -> tuple[int, int]:
     """Bring a store up to date, give unused space back, and return its size before and after, in bytes.
+
+    Args:
+        progress: Called with texts indexed and texts in all, where the store's words are behind.
 
     Raises:
         ConfigError: There is no such store, or it cannot be written.
@@ -100,7 +104,7 @@ def vacuum(path: Path) -> tuple[int, int]:
     try:
         with advice(path):
             before = _size(db)
-            Writer(db).finish()
+            Writer(db).finish(progress)
             db.execute("VACUUM")
             db.execute("ANALYZE")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

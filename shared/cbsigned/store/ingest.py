@@ -115,7 +115,7 @@ def ingest(
             for path in files:
                 _FileRun(writer, path, report, batch, progress, done).run()
                 done += path.stat().st_size
-            writer.finish()
+            writer.finish(_indexing(progress, done))
             db.execute("PRAGMA analysis_limit = 400")
             db.execute("PRAGMA optimize")
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -131,6 +131,14 @@ def ingest(
         store, report.read, report.files, report.new, report.malformed, report.cut_off, report.seconds,
     )  # fmt: skip
     return report
+
+
+def _indexing(progress: Optional[Callable[[int, str], None]], done: int) -> Optional[Callable[[int, int], None]]:
+    """Return what tells of texts that are indexed after the last byte was read."""
+    if progress is None:
+        return None
+    tell = progress
+    return lambda texts, of: tell(done, f"indexing words: {texts:,} of {of:,} texts")
 
 
 class _FileRun:

@@ -224,6 +224,15 @@ def version_3(tmp_path: Path) -> Path:
     return path
 
 
+def test_vacuum_tells_of_the_texts_they_index(version_3: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    vacuum(version_3, lambda done, of: told.append((done, of)))
+
+    assert told
+    assert told[-1][0] == told[-1][1] > 0
+
+
 @pytest.mark.parametrize(
     "text",
     ["cmdline:/quiet", "path:temp\\a.exe", "modload:a.exe", "company_name:acme", "last_update:[1970-01-01 TO *]"],
