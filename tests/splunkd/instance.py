@@ -12,17 +12,20 @@ nothing of the test's, run by the interpreter below any virtual environment: wha
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import http.client
 import json
 import os
 import secrets
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from splunkd.certificates import install
 from splunkd.command import Command
@@ -37,6 +40,7 @@ __all__ = ["PYTHON", "Splunkd"]
 
 PYTHON = os.path.realpath(sys.executable)
 """The interpreter itself, as Splunk ships one: without the packages of the environment that runs the tests."""
+_STRICT = getattr(ssl, "VERIFY_X509_STRICT", 0)  # default since 3.13; Splunk's own certificates are not so strict
 _USER = frozenset({"run_custom_command", "search", "rest_properties_get", "run_sendalert", "schedule_search"})
 _ADMIN = _USER | {"admin_all_objects", "list_storage_passwords", "edit_storage_passwords", "edit_tcp"}
 
@@ -46,7 +50,7 @@ class Splunkd:
 
     Args:
         folder: Where its home is made.
-        app: The unpacked app; copied by a link into `etc/apps`.
+        app: The unpacked app; copied into `etc/apps`.
         python: The interpreter of commands and handlers.
 
     Attributes:
@@ -61,7 +65,7 @@ class Splunkd:
         self.app = self.home / "etc" / "apps" / app.name
         for place in ("etc/apps", "var/log/splunk", "var/run/splunk/dispatch", "var/lib/splunk"):
             (self.home / place).mkdir(parents=True)
-        subprocess.run(["cp", "-r", str(app), str(self.app)], check=True)
+        subprocess.run(["cp", "-a", str(app), str(self.app)], check=True)
         self._numbers = iter(range(1, 1 << 30))
         self._lock = threading.Lock()
         self.sessions: dict[str, User] = {}
@@ -110,16 +114,17 @@ class Splunkd:
         return {
             "SPLUNK_HOME": str(self.home), "SPLUNK_ETC": str(self.home / "etc"),
             "SPLUNK_DB": str(self.home / "var" / "lib" / "splunk"), "SPLUNK_SERVER_NAME": "Splunkd",
-            "PATH": f"{self.home}/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
+            "PATH": f"{self.home}/bin:/usr/bin:/bin", "PYTHONNOUSERSITE": "1",
             "HOME": "/nonexistent",
         }  # fmt: skip
 
     def user(self, name: str, *capabilities: str, roles: Sequence[str] = ("user",)) -> User:
         """Return a logged-in user: a plain one's rights, those of the app's roles given, and the capabilities named."""
-        owned = set(_ADMIN if "admin" in roles else _USER) | set(capabilities)
-        for role in roles:
+        owned, wanted = set(_ADMIN if "admin" in roles else _USER) | set(capabilities), list(roles)
+        for role in wanted:
             stanza = self.conf.read("authorize").get(f"role_{role}", {})
             owned |= {name for name, value in stanza.items() if value == "enabled"}
+            wanted += [name for name in stanza.get("importRoles", "").split(";") if name and name not in wanted]
         return self._session(User(name, _key(), tuple(roles), frozenset(owned)))
 
     def configure(self, token: Optional[str] = None, **stanzas: dict[str, str]) -> None:
@@ -171,6 +176,18 @@ class Splunkd:
             "search": quote(" ".join(["search index=edr |", name, *args]), safe=""), "command": name,
             "maxresultrows": 50000, "earliest_time": "0", "latest_time": "0",
         }  # fmt: skip
+
+    def post(self, path: str, document: Any, user: Optional[User] = None) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of a POST to the management port, as a client of ours sends it."""
+        parts = urlsplit(self.port.uri)
+        trust = ssl.create_default_context(cafile=str(self.home / "etc" / "auth" / "cacert.pem"))
+        trust.check_hostname, trust.verify_flags = False, trust.verify_flags & ~_STRICT
+        connection = http.client.HTTPSConnection(str(parts.hostname), parts.port, timeout=60, context=trust)
+        headers = {"Authorization": f"Splunk {user.session_key}"} if user else {}
+        with contextlib.closing(connection):
+            connection.request("POST", f"{path}?output_mode=json", json.dumps(document), headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
 
     def alert(
         self, stanza: str, parameters: dict[str, str], table: Table, *, user: User, sid: str = "scheduler__u__a_at_1",

@@ -127,13 +127,14 @@ class Management:
         data: dict[str, Any] = {
             "output_mode": request.get("output_mode", "xml"), "output_mode_explicit": request.as_json,
             "server": {"rest_uri": self.rest_uri, "hostname": "sh1", "servername": "sh1", "guid": "0" * 36},
-            "restmap": {"name": f"script:{match[1:]}", "conf": dict(stanza)},
             "path_info": request.path[len(match) + 1 :], "query": [list(pair) for pair in request.parameters],
             "connection": {"src_ip": "127.0.0.1", "ssl": True, "listening_port": 8089},
             "session": {"user": request.user.name, "authtoken": request.user.session_key}, "lang": "en-US",
             "rest_path": request.path, "method": request.method, "ns": {"app": request.app, "user": request.owner},
             "form": [],
         }  # fmt: skip
+        if is_true(stanza.get("passConf", "true")):
+            data["restmap"] = {"name": f"script:{match[1:]}", "conf": dict(stanza)}
         if is_true(stanza.get("passPayload", "false")):
             data["payload"] = request.body.decode("utf-8", "replace")
         if is_true(stanza.get("passSystemAuth", "false")):

@@ -179,6 +179,7 @@ def _handler(port: Port, context: ssl.SSLContext) -> type[BaseHTTPRequestHandler
             self.send_header("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))
             self.send_header("Server", "Splunkd")
             self.send_header("Content-Type", answer.kind)
+            self.send_header("Connection", "Close" if self.close_connection else "Keep-Alive")  # splunklib relies on it
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
