@@ -278,24 +278,31 @@ def _node(
     source: str,
 ) -> Node:
     about = f"process {guid}"
-    by_child = parent_of(child) if child is not None else None
     if process is None:
+        by_child = parent_of(child) if child is not None else None
         error = answer if isinstance(answer, SourceError) else ProcessNotFound(_not_found(guid, source))
         return Node(by_child or process_of_guid(guid), depth, error.gap(about))
     if isinstance(answer, SourceError):
         gap = Gap(about, answer.cause, f"{answer} What is shown is the alert's own word.")
         return Node(process, depth, gap)
-    if by_child is not None:
-        process = replace(
-            process, name=process.name or by_child.name, pid=by_child.pid if process.pid is None else process.pid,
-            host=process.host or by_child.host,
-        )  # fmt: skip
+    if child is not None and (process.name is None or process.pid is None or process.host is None):
+        process = _completed(process, parent_of(child))
     if process.suppressed:
         return Node(process, depth, Gap(about, Cause.NOT_FOUND, "The sensor folded this process into its parent."))
     if not process.start_recorded:
         reason = f"Start not recorded: {_label(process)} is known from other events only; none tells how it began."
         return Node(process, depth, Gap(about, Cause.START_NOT_RECORDED, reason))
     return Node(process, depth)
+
+
+def _completed(process: Process, by_child: Optional[Process]) -> Process:
+    """Return a process with what its record lacks and its child's record tells of it."""
+    if by_child is None:
+        return process
+    return replace(
+        process, name=process.name or by_child.name, pid=by_child.pid if process.pid is None else process.pid,
+        host=process.host or by_child.host,
+    )  # fmt: skip
 
 
 def _end_without_parent(process: Process) -> tuple[EndedBy, str]:

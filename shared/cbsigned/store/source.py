@@ -152,12 +152,8 @@ class StoreSource:
     @contextlib.contextmanager
     def _reading(self, deadline: Deadline) -> Iterator[sqlite3.Connection]:
         """Give the open file, interrupted at the deadline; SQLite's errors become ours."""
-        late = SourceTimeout(
-            f"The store {self._path.name} gave no whole answer within {deadline.seconds:g} s. "
-            "Ask for less, or raise deadline_s."
-        )
         if deadline.passed:
-            raise late
+            raise self._late(deadline)
         if self._db is None or self._owner != os.getpid():  # closed, or inherited by fork: never use the parent's
             _INHERITED.append(self._db)
             self._db = open_reader(self._path)
@@ -168,10 +164,16 @@ class StoreSource:
             yield db
         except sqlite3.Error as exc:
             if "interrupted" in str(exc):
-                raise late from exc
+                raise self._late(deadline) from exc
             raise readable_error(self._path, exc) from exc
         finally:
             db.set_progress_handler(None, 0)
+
+    def _late(self, deadline: Deadline) -> SourceTimeout:
+        return SourceTimeout(
+            f"The store {self._path.name} gave no whole answer within {deadline.seconds:g} s. "
+            "Ask for less, or raise deadline_s."
+        )
 
     def _binaries(self, db: sqlite3.Connection, hashes: Sequence[str]) -> dict[str, tuple[BinaryRecord, ...]]:
         found: dict[str, list[BinaryRecord]] = {file_hash: [] for file_hash in hashes}
