@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
-from cbsigned.errors import CbSignedError, ConfigError, SourceError, SourceQueryError
+from cbsigned.errors import CbSignedError, ConfigError, NotFound, SourceError, SourceQueryError
 from cbsigned.timing import Deadline
 from cbsigned_connectors.splunk import configuration, logs
 from cbsigned_connectors.splunk.configuration import Configuration, Splunkd
@@ -215,6 +215,8 @@ class Handler:
         except SourceQueryError as exc:
             place = {name: getattr(exc, name) for name in ("position", "excerpt") if hasattr(exc, name)}
             return 400, {"error": str(exc), **place}
+        except NotFound as exc:
+            return 404, {"error": str(exc)}
         except SourceError as exc:
             self.health.failed(str(exc))
             return 502, {"error": str(exc)}

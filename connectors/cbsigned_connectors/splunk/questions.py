@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from cbsigned.edr.events import KINDS
 from cbsigned.observables import parse_guid, printable
 from cbsigned.timing import Deadline
 from cbsigned_connectors.splunk.service import Service
@@ -131,11 +132,25 @@ def _process(document: Document) -> Question:
     )
 
 
+def _activity(document: Document) -> Question:
+    guid, kinds = _guid(document), document.get("kinds")
+    if kinds is not None and (not isinstance(kinds, list) or not kinds or not all(k in KINDS for k in kinds)):
+        raise BadRequest(f"kinds is not a list of some of {', '.join(KINDS)}. Leave it out for all.")
+    start = int(_number(document, "start", 0, 10_000_000, 0))
+    rows = int(_number(document, "rows", 1, 10_000, 500))
+
+    def work(service: Service, deadline: Deadline) -> Document:
+        return service.activity(guid, kinds=kinds, start=start, rows=rows, deadline=deadline)
+
+    return Question(work, *_times(document, 25.0, None))
+
+
 QUESTIONS: Mapping[str, Callable[[Document], Question]] = {
     "rows": _rows,
     "enrich": _enrich,
     "search": _search,
     "process": _process,
+    "activity": _activity,
 }
 """Route → what reads its question; raises `BadRequest`."""
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, Protocol, TypeVar
 from cbsigned.binary import Signature
 from cbsigned.cache import Cache, TieredCache
 from cbsigned.codec import decode_signature, encode
-from cbsigned.edr import EdrClient, EdrSource
+from cbsigned.edr import EdrClient, EdrSource, Entry
 from cbsigned.edr.transport import Parameter
 from cbsigned.enrichment import Caches, Enrichment, Sources, enrich, process_cache
 from cbsigned.errors import ConfigError
@@ -20,7 +20,7 @@ from cbsigned.render.document import Document, enrichment_document
 from cbsigned.render.links import console_links
 from cbsigned.settings import EdrSettings, Settings
 from cbsigned.sharing import SharedSource
-from cbsigned.timing import Deadline
+from cbsigned.timing import Deadline, format_time
 from cbsigned_connectors.splunk.health import Health
 
 __all__ = ["Keeping", "Service", "Verdicts", "answer_of"]
@@ -148,6 +148,23 @@ class Service:
         found = [{name: _flat(value) for name, value in row.items()} for row in page.rows]
         return {"total": page.total, "rows": found, "next": page.next, "warnings": list(page.notes)}
 
+    def activity(
+        self, guid: str, *, kinds: Optional[Sequence[str]], start: int, rows: int, deadline: Deadline
+    ) -> Document:
+        """Return one page of what a process did, oldest first.
+
+        Raises:
+            SourceError: The server does not know the process, or gave no answer.
+        """
+        page = self.edr.activity(guid, kinds=kinds, start=start, rows=rows, deadline=deadline)
+        return {
+            "total": page.total,
+            "counts": dict(page.counts),
+            "rows": [_event(entry) for entry in page.entries],
+            "next": page.next,
+            "warnings": list(page.notes),
+        }
+
     def _enriched(
         self, records: Sequence[Mapping[str, Any]], deadline: Deadline, *, cache: bool = True, **more: Any
     ) -> list[Enrichment]:
@@ -183,6 +200,11 @@ def answer_of(enrichment: Enrichment, lineage: bool) -> Document:
         "signing": signing,
         "lineage": _lineage(subject.get("lineage"), _why_none(subject, document)) if lineage else None,
     }
+
+
+def _event(entry: Entry) -> Document:
+    own = {"time": format_time(entry.at), "kind": entry.kind, "action": entry.action, "what": entry.what}
+    return {name: _flat(value) for name, value in {**entry.values, **own, "text": entry.text}.items()}
 
 
 def _lineage(lineage: Optional[Document], why_none: str) -> Document:

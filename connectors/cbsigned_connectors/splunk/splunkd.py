@@ -280,6 +280,8 @@ def _read(response: http.client.HTTPResponse, host: str) -> bytes:
     while True:
         part = response.read(_PART)
         if not part:
+            if response.length:  # a read by parts does not notice by itself
+                raise http.client.IncompleteRead(b"")
             return b"".join(parts)
         size += len(part)
         if size > _MAX_ANSWER:

@@ -1,0 +1,445 @@
+"""The client of the handler: one connection, every refusal in words, the session key in none of them, TLS verified."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+import trustme
+
+from cbsigned_connectors.splunk import splunkd
+from cbsigned_connectors.splunk.splunkd import HandlerClient, HandlerError, splunkd_context
+
+KEY = "session-key-7d1f"
+Reply = Callable[[BaseHTTPRequestHandler, bytes], None]
+
+
+class Server:
+    """Answers as a test says; counts connections and keeps requests."""
+
+    def __init__(self, reply: Reply, tls: Optional[ssl.SSLContext] = None, host: str = "127.0.0.1") -> None:
+        self.connections = 0
+        self.requests: list[tuple[str, str, Any]] = []
+        server, lock = self, threading.Lock()
+
+        class Answering(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 10
+
+            def setup(self) -> None:
+                with lock:
+                    server.connections += 1
+                if tls is not None:
+                    self.request = tls.wrap_socket(self.request, server_side=True)
+                super().setup()
+
+            def finish(self) -> None:
+                with contextlib.suppress(OSError):
+                    super().finish()
+                self.request.close()
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.requests.append((self.path, self.headers["Authorization"], json.loads(body)))
+                reply(self, body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        class Http(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing: clients that hang up are what the tests are about."""
+
+        self.http = Http((host, 0), Answering)
+        self.uri = f"{'https' if tls else 'http'}://{host}:{self.http.server_address[1]}"
+
+
+@contextlib.contextmanager
+def serving(reply: Reply, tls: Optional[ssl.SSLContext] = None, host: str = "127.0.0.1") -> Iterator[Server]:
+    server = Server(reply, tls, host)
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.http.shutdown()
+        thread.join()
+        server.http.server_close()
+
+
+def answering(
+    status: int = 200, body: bytes = b'{"answers": []}', kind: str = "application/json", close: bool = False
+) -> Reply:
+    def reply(request: BaseHTTPRequestHandler, _body: bytes) -> None:
+        request.send_response(status)
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+        request.close_connection = close
+
+    return reply
+
+
+def hang_up(request: BaseHTTPRequestHandler, _body: bytes) -> None:
+    request.close_connection = True
+
+
+def drip(request: BaseHTTPRequestHandler, start: bytes) -> None:
+    request.wfile.write(start)
+    request.wfile.flush()
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            request.wfile.write(b" ")
+            request.wfile.flush()
+            time.sleep(0.02)
+
+
+def failure(uri: str, timeout_s: float = 5.0, key: str = KEY) -> HandlerError:
+    with contextlib.closing(HandlerClient(uri, key)) as client, pytest.raises(HandlerError) as caught:
+        client.ask("rows", {}, timeout_s)
+    assert key not in str(caught.value)
+    return caught.value
+
+
+def assert_answered(server: Server) -> None:
+    with contextlib.closing(HandlerClient(server.uri, KEY)) as client:
+        assert client.ask("rows", {}, 5) == {"answers": []}
+
+
+def test_a_question_goes_to_its_route_with_the_session_key() -> None:
+    with serving(answering()) as server, contextlib.closing(HandlerClient(server.uri, KEY)) as client:
+        answer = client.ask("rows", {"fields": ["md5"]}, 5)
+
+    assert answer == {"answers": []}
+    assert server.requests == [("/services/cbsigned/rows", f"Splunk {KEY}", {"fields": ["md5"]})]
+
+
+def test_one_connection_serves_all_questions() -> None:
+    with serving(answering()) as server, contextlib.closing(HandlerClient(server.uri, KEY)) as client:
+        for _ in range(5):
+            client.ask("rows", {}, 5)
+
+    assert server.connections == 1
+
+
+def test_a_refusal_leaves_the_connection_usable() -> None:
+    replies = iter([answering(429, b"{}"), answering()])
+    with serving(lambda r, b: next(replies)(r, b)) as server:
+        with contextlib.closing(HandlerClient(server.uri, KEY)) as client:
+            with pytest.raises(HandlerError):
+                client.ask("rows", {}, 5)
+            client.ask("rows", {}, 5)
+
+        assert server.connections == 1
+
+
+def test_a_kept_connection_that_was_closed_is_replaced() -> None:
+    with serving(answering(close=True)) as server, contextlib.closing(HandlerClient(server.uri, KEY)) as client:
+        for _ in range(3):
+            assert client.ask("rows", {}, 5) == {"answers": []}
+
+    assert server.connections == 3
+
+
+def test_it_is_replaced_once() -> None:
+    replies = iter([answering(), hang_up, hang_up, answering()])
+    with serving(lambda r, b: next(replies)(r, b)) as server:
+        client = HandlerClient(server.uri, KEY)
+        client.ask("rows", {}, 5)
+
+        with pytest.raises(HandlerError, match="gave no answer") as caught:
+            client.ask("rows", {}, 5)
+
+        assert not caught.value.fatal
+        assert len(server.requests) == 3
+        assert client.ask("rows", {}, 5) == {"answers": []}
+        client.close()
+
+
+def test_a_fresh_connection_without_an_answer_is_not_tried_again() -> None:
+    with serving(hang_up) as server:
+        error = failure(server.uri)
+
+    assert "gave no answer" in str(error)
+    assert not error.fatal
+    assert len(server.requests) == 1
+
+
+def test_a_port_where_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        error = failure(f"http://127.0.0.1:{taken.getsockname()[1]}")
+
+    assert "connection refused" in str(error)
+    assert not error.fatal
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says", "fatal"),
+    [
+        pytest.param(401, b"<response/>", "session of this search has ended", True, id="401"),
+        pytest.param(403, b"<response/>", "lacks the capability cbsigned_use", True, id="403"),
+        pytest.param(404, b"<response/>", "Manage Apps", True, id="no handler"),
+        pytest.param(404, b'{"messages": []}', "Manage Apps", True, id="no handler, in JSON"),
+        pytest.param(404, b'{"error": "This look-up is no longer kept."}', "no longer kept", False, id="unknown job"),
+        pytest.param(400, b'{"error": "row 7 is not a list."}', "row 7 is not a list", True, id="400"),
+        pytest.param(409, b'{"error": "cbsigned is not set up."}', "not set up", True, id="409"),
+        pytest.param(429, b'{"error": "The handler is busy."}', "busy", False, id="429 of the handler"),
+        pytest.param(429, b"", "too much to do", False, id="429 of splunkd"),
+        pytest.param(500, b"<html>Internal</html>", "splunkd.log", False, id="500"),
+        pytest.param(503, b"", "splunkd.log", False, id="503"),
+        pytest.param(302, b"", "302", False, id="redirect"),
+    ],
+)
+def test_every_refusal_says_what_to_do(status: int, body: bytes, says: str, fatal: bool) -> None:
+    with serving(answering(status, body)) as server:
+        error = failure(server.uri)
+
+    assert says in str(error)
+    assert (fatal, status) == (error.fatal, error.status)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        pytest.param(b"<!DOCTYPE html><title>Login</title>", "text/html", id="html"),
+        pytest.param(b"[1, 2]", "application/json", id="a list"),
+        pytest.param(b'{"answers": [', "application/json", id="cut json"),
+        pytest.param(b"[" * 100_000, "application/json", id="deep json"),
+        pytest.param(b"\xff\xfe", "application/json", id="no text"),
+    ],
+)
+def test_an_answer_that_is_not_the_handlers(body: bytes, kind: str) -> None:
+    with serving(answering(200, body, kind)) as server:
+        error = failure(server.uri)
+
+    assert "not the handler's JSON" in str(error)
+
+
+def test_an_error_that_repeats_the_key_is_told_without_it() -> None:
+    told = json.dumps({"error": f"bad header Splunk {KEY}\nand \x1b[31mmore"}).encode()
+    with serving(answering(400, told)) as server:
+        error = failure(server.uri)
+
+    assert str(error) == "bad header Splunk … and  [31mmore"
+
+
+def test_a_long_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splunkd, "_MAX_ANSWER", 1_000)
+    with serving(answering(200, b" " * 5_000_000)) as server:
+        error = failure(server.uri)
+
+    assert "fewer rows" in str(error)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-Slow: ", id="header"),
+        pytest.param(b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"a', id="body"),
+    ],
+)
+def test_a_slow_answer_ends_in_time(start: bytes) -> None:
+    with serving(lambda request, _body: drip(request, start)) as server:
+        began = time.monotonic()
+        error = failure(server.uri, timeout_s=0.2)
+        took_s = time.monotonic() - began
+
+    assert "no whole answer within 0.2 s" in str(error)
+    assert not error.fatal
+    assert took_s < 1.5
+
+
+def test_an_answer_that_is_cut_off() -> None:
+    def cut(request: BaseHTTPRequestHandler, _body: bytes) -> None:
+        request.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"answers":')
+        request.close_connection = True
+
+    with serving(cut) as server:
+        error = failure(server.uri)
+
+    assert "cut off" in str(error)
+
+
+@pytest.mark.parametrize("key", ["", "one\r\nX-Other: two", "schlüssel", "a b"])
+def test_a_key_that_is_none_is_not_sent(key: str) -> None:
+    with pytest.raises(HandlerError, match="no usable session key") as caught:
+        HandlerClient("https://127.0.0.1:8089", key)
+
+    assert caught.value.fatal
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://splunk.example.test:8089", "ftp://127.0.0.1", "", "https://", "https://u:p@127.0.0.1", "https://h:x"],
+)
+def test_the_key_goes_to_no_such_address(uri: str) -> None:
+    with pytest.raises(HandlerError, match="expected one such as") as caught:
+        HandlerClient(uri, KEY)
+
+    assert caught.value.fatal
+    assert "u:p" not in str(caught.value)
+
+
+def test_the_key_is_not_in_the_clients_repr() -> None:
+    assert KEY not in repr(HandlerClient("https://127.0.0.1:8089", KEY))
+
+
+def test_a_route_is_a_word_of_ours() -> None:
+    with pytest.raises(ValueError, match="expected one word"):
+        HandlerClient("https://127.0.0.1:8089", KEY).ask("../admin", {}, 1)
+
+
+def test_little_is_imported() -> None:
+    heavy = "logging requests splunklib urllib3 urllib.request dataclasses cbsigned"
+    code = f"import sys, {splunkd.__name__}; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "[]"
+
+
+# TLS
+
+
+class Places:
+    """A SPLUNK_HOME, a CA that issued the server's certificate, and another one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "splunk"
+        self.authority, self.other = trustme.CA(), trustme.CA()
+        (self.home / "etc" / "auth").mkdir(parents=True)
+        (self.home / "etc" / "system" / "local").mkdir(parents=True)
+
+    def tls(self, *names: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(*names).configure_cert(context)
+        return context
+
+    def put(self, authority: trustme.CA, path: str = "etc/auth/cacert.pem") -> None:
+        authority.cert_pem.write_to_path(str(self.home / path))
+
+    def name_ca(self, path: str) -> None:
+        text = f"[general]\nserverName = sh1\nsslRootCAPath = /elsewhere\n\n[sslConfig]\nsslRootCAPath = {path}\n"
+        (self.home / "etc" / "system" / "local" / "server.conf").write_text(text)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    found = Places(tmp_path)
+    monkeypatch.setenv("SPLUNK_HOME", str(found.home))
+    return found
+
+
+def test_splunkds_own_certificate_is_verified_without_its_name(places: Places) -> None:
+    places.put(places.authority)
+    with serving(answering(), places.tls("SplunkServerDefaultCert.example.test")) as server:
+        assert_answered(server)
+
+
+def test_a_certificate_of_another_ca_is_refused(places: Places) -> None:
+    places.put(places.other)
+    with serving(answering(), places.tls("127.0.0.1")) as server:
+        error = failure(server.uri)
+
+    assert "is not trusted" in str(error)
+    assert "sslRootCAPath" in str(error)
+    assert error.fatal
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("path", ["$SPLUNK_HOME/etc/auth/own.pem", "${OWN_PLACE}/own.pem"])
+def test_the_ca_that_server_conf_names_goes_first(places: Places, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("OWN_PLACE", str(places.home / "etc" / "auth"))
+    places.put(places.other)
+    places.put(places.authority, "etc/auth/own.pem")
+    places.name_ca(path)
+    with serving(answering(), places.tls("sh1.example.test")) as server:
+        assert_answered(server)
+
+
+def test_the_loopback_without_any_ca_file_goes_unverified_and_says_so(
+    places: Places, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serving(answering(), places.tls("127.0.0.1")) as server:
+        assert_answered(server)
+
+    assert "goes unverified" in caplog.text
+
+
+def test_another_host_is_verified_with_its_name(places: Places) -> None:
+    places.put(places.authority, "etc/auth/own.pem")
+    places.name_ca("$SPLUNK_HOME/etc/auth/own.pem")
+    with serving(answering(), places.tls("127.0.0.2"), "127.0.0.2") as server:
+        assert_answered(server)
+
+
+def test_another_hosts_certificate_must_carry_its_name(places: Places) -> None:
+    places.put(places.authority, "etc/auth/own.pem")
+    places.name_ca("$SPLUNK_HOME/etc/auth/own.pem")
+    with serving(answering(), places.tls("127.0.0.1", "sh1.example.test"), "127.0.0.2") as server:
+        error = failure(server.uri)
+
+    assert "must carry the host's name" in str(error)
+    assert error.fatal
+
+
+def test_splunks_default_ca_is_trusted_on_the_loopback_alone(places: Places) -> None:
+    places.put(places.authority)
+    with serving(answering(), places.tls("127.0.0.2"), "127.0.0.2") as server:
+        assert failure(server.uri).fatal
+
+
+def test_another_host_without_any_ca_file_is_still_verified(places: Places) -> None:
+    with serving(answering(), places.tls("127.0.0.2"), "127.0.0.2") as server:
+        assert "is not trusted" in str(failure(server.uri))
+
+
+def test_a_ca_file_that_is_none(places: Places) -> None:
+    (places.home / "etc" / "auth" / "cacert.pem").write_text("not a certificate")
+    error = failure("https://127.0.0.1:8089")
+
+    assert "CA file of splunkd cannot be read" in str(error)
+    assert error.fatal
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_contexts_of_the_loopback_check_the_chain(places: Places, host: str) -> None:
+    places.put(places.authority)
+
+    context = splunkd_context(f"https://{host}:8089")
+
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+
+
+def test_there_is_no_context_for_http() -> None:
+    assert splunkd_context("http://127.0.0.1:8089") is None
+
+
+def test_outside_of_splunk_other_hosts_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPLUNK_HOME", raising=False)
+
+    context = splunkd_context("https://splunk.example.test:8089")
+
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert "SPLUNK_HOME" not in os.environ
