@@ -147,7 +147,7 @@ class Layout:
         else:
             told = dict(zip(self._single.names, map(cell_text, key)))
             several = zip(self._several.names, key[len(self._single.names) :])
-            told.update((name[len(MULTI) :], cell_texts(raw)) for name, raw in several if raw)
+            told.update((name[len(MULTI) :], found) for name, raw in several if (found := cell_texts(raw)))
         return tuple(told.get(name, "") for name in self.asked.names)
 
     def _selected_chunk(self, rows: bytes) -> Optional[Chunk]:
