@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from splunklib import binding, client
 
@@ -214,7 +214,7 @@ def stored_token(service: Any) -> Optional[str]:
     Raises:
         SettingsUnreadable: splunkd does not tell it.
     """
-    document = _get(service, f"storage/passwords/{quote(f'{_REALM}:{_NAME}:', safe='')}")
+    document = _get(service, f"storage/passwords/{_REALM}:{_NAME}:")
     for entry in _entries(document):
         token = entry.get("clear_password")
         if isinstance(token, str) and token:

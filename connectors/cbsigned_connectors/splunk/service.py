@@ -97,11 +97,11 @@ class Service:
         same = before is not None and before.settings.edr is not None and before.settings.edr.url == settings.edr.url
         new = Caches(_Signatures(keeping, health), process_cache(keeping.durable))
         self.caches: Caches = before.caches if before is not None and same else new
-        shared = SharedSource(self.edr)
+        shared, fresh = SharedSource(self.edr), SharedSource(self.edr, linger_s=0.0)
         unread = Caches(_Unread(self.caches.signatures), _Unread(self.caches.processes))
         self._sources = {
             True: Sources(shared, shared, caches=self.caches),
-            False: Sources(shared, shared, caches=unread),
+            False: Sources(fresh, fresh, caches=unread),
         }
 
     def close(self) -> None:
