@@ -285,7 +285,7 @@ class _Delivery:
             return
         self.written += 1
         self.run.ledger.add(job.event)
-        self.run.log.finished(job.ids, f"{document['status']}: {document['reason']}", success=True)
+        self.run.log.finished(job.ids, _conclusion(document), success=True)
 
     def _lose(self, jobs: Sequence[_Job], code: int, text: str) -> None:
         for job in jobs:
@@ -359,6 +359,12 @@ def _documents(answer: Mapping[str, Any], wanted: int) -> list[Document]:
         "the action's. Restart splunkd after an update of the app.",
         fatal=True,
     )
+
+
+def _conclusion(document: Document) -> str:
+    """Return status and reason, the word only once."""
+    status, reason = str(document["status"]), str(document["reason"])
+    return reason if reason.startswith(status) else f"{status}: {reason}"
 
 
 def _usable(document: object) -> bool:

@@ -321,7 +321,7 @@ class RealSplunk:
         admin = self._service("")
         base = "/servicesNS/nobody/cbsigned"
         admin.post(f"{base}/configs/conf-cbsigned/edr", url=edr, ca_file=ca_file)
-        status, text = self._sent("", "post", f"{base}/storage/passwords/cbsigned%3Aedr_token%3A", password=token)
+        status, text = self._sent("", "post", f"{base}/storage/passwords/cbsigned:edr_token:", password=token)
         if status == 404:
             status, text = self._sent(
                 "", "post", f"{base}/storage/passwords", realm="cbsigned", name="edr_token", password=token

@@ -97,6 +97,8 @@ def handler_of(port: Port) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            if self.close_connection:
+                self.send_header("Connection", "Close")
             self.end_headers()
             self.wfile.write(data)
 
