@@ -178,12 +178,12 @@ class Processes:
                 self._sensors.add(origin)
 
     def _put(self, row: list[Any], column: int, rank: Rank, value: int) -> None:
-        shift = _SHIFT[column]
-        had, old = row[_RANKS] >> shift & 7, row[column]
+        shift, old = _SHIFT[column], row[column]
+        had = row[_RANKS] >> shift & 7
         if old is None or rank > had or (rank == had and value != old and self._lesser(column, value, old)):
             row[column] = value
-            row[_RANKS] += (max(rank, had) - had) << shift
-        return
+            if rank > had:
+                row[_RANKS] += (rank - had) << shift
 
     def _lesser(self, column: int, value: int, old: int) -> bool:
         if column == _PARENT:

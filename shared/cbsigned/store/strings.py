@@ -115,6 +115,7 @@ class Binaries:
         self._pending: dict[int, list[Any]] = {}
         self._hashed: dict[int, bytes] = {}
         self._next = 0
+        self._whole = False
         self.forget()
 
     def forget(self) -> None:
@@ -122,7 +123,9 @@ class Binaries:
         self.ids.clear()
         self._pending.clear()
         self._hashed.clear()
-        self._next = (self._db.execute("SELECT max(id) FROM binary").fetchone()[0] or 0) + 1
+        last = self._db.execute("SELECT max(id) FROM binary").fetchone()[0]
+        self._next = (last or 0) + 1
+        self._whole = last is None
 
     def id(self, md5: Optional[str], sha256: Optional[str] = None) -> int:
         """Return the number of a binary, 0 for one without a hash.
@@ -157,11 +160,14 @@ class Binaries:
         self._hashed.clear()
         if len(self.ids) > _REMEMBERED:
             self.ids.clear()
+            self._whole = False
 
     def _look_up(self, key: str) -> int:
         blob = bytes.fromhex(key)
-        where = "md5 = ?" if len(key) == 32 else "md5 IS NULL AND sha256 = ?"
-        row = self._db.execute(f"SELECT id FROM binary WHERE {where}", (blob,)).fetchone()  # noqa: S608
+        row = None
+        if not self._whole:
+            where = "md5 = ?" if len(key) == 32 else "md5 IS NULL AND sha256 = ?"
+            row = self._db.execute(f"SELECT id FROM binary WHERE {where}", (blob,)).fetchone()  # noqa: S608
         if row is not None:
             number = int(row[0])
         else:
@@ -190,6 +196,7 @@ class Files:
         self._pending: list[tuple[int, int, int]] = []
         self._by_parts: dict[tuple[int, int], int] = {}
         self._next = 0
+        self._whole = False
         self.forget()
 
     def forget(self) -> None:
@@ -198,7 +205,9 @@ class Files:
         self.binary_of.clear()
         self._pending.clear()
         self._by_parts.clear()
-        self._next = (self._db.execute("SELECT max(id) FROM file").fetchone()[0] or 0) + 1
+        last = self._db.execute("SELECT max(id) FROM file").fetchone()[0]
+        self._next = (last or 0) + 1
+        self._whole = last is None
 
     def id(self, md5: Optional[str], path: str) -> int:
         """Return the number of a file; `binary_of` then knows its binary."""
@@ -209,15 +218,17 @@ class Files:
         """Write what is new."""
         self._db.executemany("INSERT INTO file VALUES (?, ?, ?)", self._pending)
         self._pending.clear()
-        self._by_parts.clear()
         if len(self.ids) > _REMEMBERED:
             self.ids.clear()
             self.binary_of.clear()
+            self._whole = False
+        if not self._whole:
+            self._by_parts.clear()
 
     def _look_up(self, md5: Optional[str], path: str) -> int:
         parts = (self._paths.id(path), self._binaries.id(md5))
         number = self._by_parts.get(parts)
-        if number is None:
+        if number is None and not self._whole:
             row = self._db.execute("SELECT id FROM file WHERE path_id = ? AND binary_id = ?", parts).fetchone()
             number = None if row is None else int(row[0])
         if number is None:

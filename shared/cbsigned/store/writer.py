@@ -47,6 +47,7 @@ class Writer:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
+        self._version = self._data_version()  # before anything is read: what another process writes meanwhile shows
         self._names = Strings(db, "name")
         self._binaries = Binaries(db)
         self._processes = Processes(db, self._binaries, self._names)
@@ -54,7 +55,6 @@ class Writer:
         self._regpaths, self._domains, self._texts = (Strings(db, name) for name in ("regpath", "domain", "text"))
         self._words, self._extras = self._processes.words, self._processes.extras
         self._kinds: dict[str, int] = {}
-        self._version = self._data_version()
         self._hosts_seen: dict[tuple[int, int], list[int]] = {}
         self._file_hosts: dict[tuple[int, Optional[str]], list[int]] = {}
         self._latest: dict[int, int] = {}
@@ -312,6 +312,7 @@ class Writer:
         return known
 
     def _forget(self) -> None:
+        self._version = self._data_version()
         self._binaries.forget()
         self._processes.forget()
         self._files.forget()
@@ -321,7 +322,6 @@ class Writer:
         self._kinds.clear()
         self._hosts_seen.clear()
         self._file_hosts.clear()
-        self._version = self._data_version()
 
     def _last_process(self) -> int:
         return int(self.db.execute("SELECT coalesce(max(id), 0) FROM process").fetchone()[0])

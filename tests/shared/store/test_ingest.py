@@ -177,8 +177,10 @@ import sys
 from pathlib import Path
 from cbsigned.store.ingest import ingest
 store, file, batch = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-seen = []
-ingest(store, [file], batch=batch, progress=lambda done, note: print(note.split()[1].replace(",", ""), flush=True))
+def tell(done, note):
+    if note.endswith(" events"):  # the others tell of words that are indexed at the end
+        print(note.split()[1].replace(",", ""), flush=True)
+ingest(store, [file], batch=batch, progress=tell)
 """
 READER = """
 import sys
