@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
 __all__ = ["Collection", "KvError"]
@@ -50,7 +50,7 @@ class Collection:
         """Return the documents that a query matches, all without one."""
         with self._lock:
             self._count("find")
-            found = [dict(d) for d in self.documents.values() if query is None or _matches(query, d)]
+            found = [dict(d) for d in self._candidates(query) if query is None or _matches(query, d)]
         for part in reversed([part for part in sort.split(",") if part]):
             name, _, direction = part.partition(":")
             found.sort(key=lambda d: (d.get(name) is not None, d.get(name)), reverse=direction == "-1")
@@ -78,6 +78,13 @@ class Collection:
             for key in gone:
                 del self.documents[key]
         return len(gone)
+
+    def _candidates(self, query: Any) -> Iterable[dict[str, Any]]:
+        """Return the documents that a query may match: by their keys where it names nothing else."""
+        parts = query.get("$or") if isinstance(query, dict) and list(query) == ["$or"] else [query]
+        if isinstance(parts, list) and all(isinstance(p, dict) and isinstance(p.get("_key"), str) for p in parts):
+            return [self.documents[p["_key"]] for p in parts if p["_key"] in self.documents]
+        return self.documents.values()
 
     def _count(self, name: str) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1

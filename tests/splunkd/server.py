@@ -91,7 +91,8 @@ class Port:
         if fault is None or fault.kind == "cut":
             return self.management.answer(request)
         if fault.kind == "slow":
-            self.stopping.wait(fault.seconds)
+            if self.stopping.wait(fault.seconds):
+                return message(503, "splunkd is shutting down", as_json=request.as_json)
             return self.management.answer(request)
         if fault.kind == "restart":
             with self._killing(fault):
