@@ -158,7 +158,7 @@ class Layout:
             return None
         parts = [line.rpartition(b",") for line in lines]
         heads = [part[0] for part in parts]
-        lead = [end[: -len(self.eol)] + b","] * len(lines)
+        lead = [b"," * (1 + sum(place > len(self._heads) for place in self._kept))] * len(lines)
         if b'"' in rows and b'"' in b"".join([part[2] for part in parts]):
             return None
         chunk = Chunk(self, heads, (lines, lead))
