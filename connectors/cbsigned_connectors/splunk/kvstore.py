@@ -16,7 +16,7 @@ from cbsigned.binary import Signature
 from cbsigned.status import SigningStatus
 from cbsigned.timing import format_time
 from cbsigned_connectors.splunk.configuration import reason_of
-from cbsigned_connectors.splunk.jobs import Jobs, TooBusy
+from cbsigned_connectors.splunk.jobs import Job, Jobs, TooBusy
 
 __all__ = ["KvStore", "KvStoreCache", "VerdictTable"]
 
@@ -53,6 +53,7 @@ class KvStore:
         self._again_at: Optional[float] = None
         self._cleaned_at: dict[str, float] = {}
         self._writer = Jobs(running=1, waiting=32, kept_s=0.0)
+        self._last: Optional[Job] = None
 
     @property
     def state(self) -> str:
@@ -93,13 +94,13 @@ class KvStore:
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until everything given so far is written; return whether it was in time."""
-        return self._writer.start("", lambda: None).done.wait(timeout_s)
+        return self._last is None or self._last.done.wait(timeout_s)
 
     def _later(self, work: Callable[[], None]) -> None:
         if self._paused():
             return
         try:
-            self._writer.start("", work)
+            self._last = self._writer.start("", work)
         except TooBusy:
             log.debug("The KV store is slower than the answers come; some are not kept there.")
 
