@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store docs clean
+.PHONY: demo test test-nightly lint bench bench-store docs splunk appinspect clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -35,6 +35,18 @@ bench-store: $(VENV)/dev  ## measure the store at five million processes (20 min
 
 docs: $(VENV)/dev         ## paste real output into the README
 	$(BIN)/python tests/readme.py --write
+
+splunk: $(VENV)/installed ## build the Splunk app, dist/cbsigned-<version>.spl
+	rm -f dist/cbsigned-*.spl
+	$(BIN)/python packaging/splunk/build.py --output dist
+
+appinspect: splunk .venvs/appinspect/installed  ## let Splunk's AppInspect examine it (needs libmagic1)
+	$(BIN)/python packaging/splunk/appinspect.py dist/cbsigned-*.spl
+
+.venvs/appinspect/installed:
+	$(PYTHON) -m venv .venvs/appinspect
+	.venvs/appinspect/bin/python -m pip install --quiet --disable-pip-version-check 'splunk-appinspect>=4.3,<4.4'
+	touch $@
 
 $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

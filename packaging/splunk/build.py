@@ -97,7 +97,7 @@ def from_library(archive: Path) -> Iterator[tuple[str, bytes]]:
     for name, data in members(archive):
         licence = LICENCE.fullmatch(name)
         if licence:
-            yield f"licenses/{name.split('.dist-info')[0]}-{PurePosixPath(name).name}", data
+            yield f"licenses/{name.split('.dist-info')[0]}-{licence[1]}.txt", data
         elif "/" in name and ".dist-info/" not in name and taken(name):
             yield f"bin/{name}", data
 

@@ -14,7 +14,7 @@
     {"section": "edr", "name": "tls_hostname", "kind": "text", "default": "", "low": 0, "high": 0, "group": "Server",
      "label": "Name in the certificate", "help": "Where it is not the name in the address."},
     {"section": "edr", "name": "proxy", "kind": "url", "default": "", "low": 0, "high": 0, "group": "Connection",
-     "label": "Proxy", "help": "For example http://proxy.example.test:3128; without user and password, which this file would show."},
+     "label": "Proxy", "help": "For example http://proxy.example.test:3128; without user and password, which could be read here."},
     {"section": "edr", "name": "timeout_s", "kind": "seconds", "default": "30", "low": 1, "high": 120, "group": "Connection",
      "label": "Time limit of a request (seconds)", "help": "For one request without an answer."},
     {"section": "edr", "name": "retries", "kind": "number", "default": "3", "low": 0, "high": 10, "group": "Connection",
