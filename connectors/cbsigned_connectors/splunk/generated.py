@@ -63,7 +63,8 @@ _ACTIVITY_PAGE = 10_000
 """The handler reads all events of a process for each page."""
 _TIMEOUT_S = 60.0
 _WAIT_S = 5.0
-_SLACK_S = 5.0
+_SLACK_S = 20.0
+"""For a splunkd that passes requests on one after the other."""
 _HEALTH_S = 15.0
 _NOTHING = ("", "-1", "(unknown)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,127}", re.ASCII)
@@ -227,7 +228,8 @@ def _flat(row: Mapping[str, Any]) -> Event:
 
 
 def _text(value: object) -> str:
-    return str(value).encode("utf-8", "replace").decode("utf-8")  # half characters cannot be written
+    """Return a value as text that CSV can carry: no half characters, no NUL."""
+    return str(value).encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
 def _unsaid(answer: Mapping[str, Any], told: set[str]) -> tuple[str, ...]:

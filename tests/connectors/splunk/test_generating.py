@@ -286,7 +286,7 @@ class TestFailures:
         assert [page.error for page in found(handler, "cbactivity")] == [str(error)]
 
     def test_a_job_is_waited_for_until_its_time_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        now = iter(range(0, 1000, 20))
+        now = iter(range(0, 1000, 25))
         monkeypatch.setattr(generated.time, "monotonic", lambda: float(next(now)))
         handler = Handler(*[{"job": "j"}] * 9)
 
