@@ -300,8 +300,8 @@ class _Ledger:
     """
 
     def __init__(self, results_file: str) -> None:
-        folder = Path(results_file).parent if results_file else None
-        self._path = folder / f"{NAME}.written" if folder is not None and folder.is_dir() else None
+        path = Path(results_file)
+        self._path = path.with_name(f"{NAME}.written") if path.is_absolute() and path.name else None
         self._known = self._read()
 
     def __contains__(self, event: str) -> bool:

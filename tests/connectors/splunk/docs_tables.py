@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from cbsigned_connectors.splunk.alert_events import EVENT_FIELDS
 from cbsigned_connectors.splunk.alert_payload import PARAMETERS
+from cbsigned_connectors.splunk.generated import ACTIVITY_FIELDS, BINARY_FIELDS, PROCESS_FIELDS
 from cbsigned_connectors.splunk.options import COMMANDS
 from support import PROJECT
 
@@ -41,8 +43,25 @@ def event_table() -> str:
     return _markdown(("field", "holds"), [(f"`{name}`", text) for name, text in EVENT_FIELDS.items()])
 
 
+def aliases_table(fields: Mapping[str, str]) -> str:
+    """Return the CIM names of a generating command."""
+    return _markdown(("CIM", "EDR"), [(f"`{alias}`", f"`{name}`") for alias, name in fields.items()])
+
+
+def activity_table() -> str:
+    """Return the CIM names of each kind of activity."""
+    rows = [
+        (f"`{kind}`", ", ".join(f"`{alias}` (`{name}`)" for alias, name in fields.items()))
+        for kind, fields in ACTIVITY_FIELDS.items()
+    ]
+    return _markdown(("kind", "CIM (EDR)"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
-    **{f"options of {name}": (lambda name=name: options_table(name)) for name, options in COMMANDS.items() if options},
+    **{f"options of {name}": partial(options_table, name) for name, options in COMMANDS.items() if options},
+    "CIM names of cbprocess": partial(aliases_table, PROCESS_FIELDS),
+    "CIM names of cbbinary": partial(aliases_table, BINARY_FIELDS),
+    "CIM names of cbactivity": activity_table,
     "parameters of the alert action": parameters_table,
     "fields of the result events": event_table,
 }

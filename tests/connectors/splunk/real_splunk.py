@@ -320,12 +320,11 @@ class RealSplunk:
         """Do what the setup page does."""
         admin = self._service("")
         base = "/servicesNS/nobody/cbsigned"
-        admin.post(f"{base}/configs/conf-cbsigned/edr", url=edr, ca_file=ca_file)
-        status, text = self._sent("", "post", f"{base}/storage/passwords/cbsigned:edr_token:", password=token)
+        admin.post(f"{base}/configs/conf-cbsigned/edr", body={"url": edr, "ca_file": ca_file})
+        status, text = self._sent("", "post", f"{base}/storage/passwords/cbsigned:edr_token:", body={"password": token})
         if status == 404:
-            status, text = self._sent(
-                "", "post", f"{base}/storage/passwords", realm="cbsigned", name="edr_token", password=token
-            )
+            entry = {"realm": "cbsigned", "name": "edr_token", "password": token}
+            status, text = self._sent("", "post", f"{base}/storage/passwords", body=entry)
         if status >= 300:
             raise OSError(f"The token could not be stored ({status}): {text.replace(token, '…')[:200]}")
 

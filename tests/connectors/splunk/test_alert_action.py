@@ -403,6 +403,20 @@ def test_where_nothing_can_be_remembered_the_event_has_the_same_id(
     assert len(port.events) == 2
 
 
+@pytest.mark.parametrize("path", ["", "results.csv.gz", "/", "/not/there/results.csv.gz"])
+def test_nothing_is_remembered_outside_the_folder_of_a_job(
+    action: Action, port: Port, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    outcome = action(results_file=path, result={"process_md5": PROCMON}, result_id="0")
+
+    assert outcome.code == 0
+    assert len(port.received) == 1
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 # --- what can go wrong
 
 

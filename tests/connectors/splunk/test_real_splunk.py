@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from connectors.splunk import real_splunk
 from connectors.splunk.real_splunk import ANALYST, PLAIN, Found, examine, from_environment
+from splunkd.instance import Splunkd
 
 PASSWORDS = "/servicesNS/nobody/cbsigned/storage/passwords"
 THREE = [{"cbsigned_status": "Signed", "kept": 'a"b'}] * 3
@@ -156,6 +159,28 @@ def test_the_password_is_not_shown() -> None:
     assert splunk is not None
     assert "secret-1" not in repr(splunk)
     assert splunk._secret not in repr(splunk)
+
+
+def test_it_sets_the_app_up_as_the_setup_page_does(instance: Splunkd) -> None:
+    from splunklib import client
+
+    admin = instance.user("admin", "admin_all_objects", "edit_storage_passwords", "list_storage_passwords")
+    analyst = instance.user(ANALYST, roles=("user", "cbsigned_user"))
+    splunk = real_splunk.RealSplunk(instance.port.uri, "admin", "x", ssl.create_default_context())
+    for name, user in (("", admin), (ANALYST, analyst)):
+        address = urlsplit(instance.port.uri)
+        splunk._services[name] = client.connect(
+            host=address.hostname, port=address.port, token=user.session_key, owner="nobody", app="cbsigned"
+        )
+
+    for token in ("first", "second"):
+        splunk.configure("https://cb.example.test", "/ca.pem", token)
+
+    assert instance.management.passwords["cbsigned", "edr_token"] == "second"
+    assert instance.conf.read("cbsigned")["edr"]["url"] == "https://cb.example.test"
+    assert splunk.read("/servicesNS/nobody/cbsigned/storage/passwords?output_mode=json", ANALYST)[0] == 403
+    assert splunk.ask("/services/cbsigned/health", {}, ANALYST)[0] == 200
+    assert splunk.ask("/services/cbsigned_admin/test", {"settings": {}}, ANALYST)[0] == 403
 
 
 @pytest.mark.live
