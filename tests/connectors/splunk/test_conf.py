@@ -21,7 +21,9 @@ from cbsigned_connectors.splunk.configuration import NAMES
 from cbsigned_connectors.splunk.kvstore import VerdictTable
 from cbsigned_connectors.splunk.options import COMMANDS
 from connectors.splunk.conf_files import APP, conf
+from connectors.splunk.test_package import script
 
+RENEW = "python packaging/splunk/searchbnf.py writes the options anew"
 BOTH = {"python.version": "python3", "python.required": "3.9,3.13"}
 
 
@@ -44,7 +46,7 @@ def test_the_search_assistant_knows_every_option_as_the_command_does(command: st
     told = {line.partition(":")[0]: line.strip() for line in options["description"].split("\n") if line}
 
     assert re.findall(r"(\w+)=<", options["syntax"]) == [option.name for option in COMMANDS[command]]
-    assert told == {o.name: f"{o.name}: {o.help}; {o.expected}. {o.hint}." for o in COMMANDS[command]}
+    assert told == {o.name: f"{o.name}: {o.help}; {o.expected}. {o.hint}." for o in COMMANDS[command]}, RENEW
     required = {option.name for option in COMMANDS[command] if option.default is None}
     assert set(re.findall(r"(\w+)=<", stanza["syntax"])) == required
     assert (f"<{command}-options>" in stanza["syntax"]) is bool(COMMANDS[command])
@@ -53,6 +55,12 @@ def test_the_search_assistant_knows_every_option_as_the_command_does(command: st
     assert re.search(rf"\| {command}\b", stanza["example1"])
     examples = {key[7:] for key in stanza if key.startswith("example")}
     assert examples == {key[7:] for key in stanza if key.startswith("comment")}
+
+
+def test_the_script_that_renews_the_options_leaves_the_rest_as_it_is() -> None:
+    text = (APP / "default/searchbnf.conf").read_text(encoding="utf-8")
+
+    assert script("searchbnf").renewed(text) == text, RENEW
 
 
 def test_examples_use_options_that_exist() -> None:

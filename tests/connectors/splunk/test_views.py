@@ -169,8 +169,27 @@ def test_every_panel_says_what_it_shows_and_what_an_empty_one_means(name: str) -
         if re.search(r"\| cb(process|activity|health|binary)\b", query):
             message = table.get("rejects", "").strip("$")
             assert message
-            parts = [p for p in root(name).iter("p") if p.get("depends") == f"${message}$"]
-            assert parts, query
+            assert [e for e in root(name).iter("html") if e.get("depends") == f"${message}$"], query
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_only_what_splunk_can_hide_is_hidden(name: str) -> None:
+    """Inside `<html>` the attribute does nothing: a message for empty panels would always stand there."""
+    hidden = {e.tag for e in root(name).iter() if {"depends", "rejects"} & set(e.attrib)}
+
+    assert hidden <= {"row", "panel", "html", "table", "chart", "single", "input"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_searches_that_others_go_on_from_name_the_fields_that_they_hand_over(name: str) -> None:
+    """splunkd hands over only named fields of a base search that does not aggregate."""
+    page = root(name)
+    for base in (search for search in page.iter("search") if "id" in search.attrib):
+        handed = produced(base.findtext("query") or "")
+        assert handed
+        for search in (s for s in page.iter("search") if s.get("base") == base.attrib["id"]):
+            first = re.match(r"(?:table|fields) ([\w ]+)", search.findtext("query") or "")
+            assert first is None or set(first[1].split()) <= handed
 
 
 @pytest.mark.parametrize("name", PAGES)
