@@ -1,4 +1,4 @@
-"""Draw the app's icons: a seal with a tick over three links of a chain, at every size that Splunk asks for.
+"""Draw the app's icons: a seal with a tick over three links of a lineage, at every size that Splunk asks for.
 
 `python packaging/splunk/icons.py` writes them anew into `app/static` and `app/appserver/static`.
 """
@@ -22,8 +22,8 @@ SIZES = {
 }
 SEAL = (31, 58, 95)
 LIGHT = (255, 255, 255)
-_TICK = ((0.30, 0.47), (0.44, 0.62), (0.71, 0.30))
-_LINKS = ((0.30, 0.84), (0.50, 0.84), (0.70, 0.84))
+_TICK = ((0.31, 0.41), (0.44, 0.55), (0.69, 0.26))
+_LINKS = ((0.26, 0.91), (0.50, 0.91), (0.74, 0.91))
 _FINE = 4  # samples in each direction of a pixel
 
 Colour = tuple[int, int, int]
@@ -77,10 +77,10 @@ def _colour(x: float, y: float, seal: Colour, mark: Colour) -> Colour | None:
     """Return what is painted at a point of the unit square."""
     if any(_from_line(x, y, start, end) < 0.055 for start, end in zip(_TICK, _TICK[1:])):
         return mark
-    angle = math.atan2(y - 0.45, x - 0.5)
-    if math.hypot(x - 0.5, y - 0.45) < 0.38 + 0.03 * math.cos(12 * angle):
+    angle = math.atan2(y - 0.40, x - 0.5)
+    if math.hypot(x - 0.5, y - 0.40) < 0.36 + 0.03 * math.cos(12 * angle):
         return seal
-    if any(math.hypot(x - a, (y - b) * 1.2) < 0.11 for a, b in _LINKS):
+    if any(math.hypot(x - a, y - b) < 0.07 for a, b in _LINKS) or _from_line(x, y, _LINKS[0], _LINKS[2]) < 0.02:
         return seal
     return None
 
