@@ -26,6 +26,8 @@ from cbsigned_connectors.splunk.health import Health
 __all__ = ["Keeping", "Service", "Verdicts", "answer_of"]
 
 _MOST_WARNINGS = 10
+_MOST_JSON = 40 * 1024 * 1024
+"""Of all lineages of one answer, in characters: well below what the client reads."""
 _T = TypeVar("_T")
 
 _SIGNING: Mapping[str, tuple[str, ...]] = {
@@ -114,7 +116,8 @@ class Service:
         """Return an answer for each row of a search, in order, and the reasons of what failed."""
         found = self._enriched(records, deadline, cache=cache, lineage=lineage, max_depth=max_depth)
         self.health.count("lookups", "rows", len(found))
-        return {"answers": [answer_of(one, lineage) for one in found], "warnings": _failures(found)}
+        answers = [answer_of(one, lineage) for one in found]
+        return {"answers": answers, "warnings": [*_failures(found), *(_shortened(answers) if lineage else ())]}
 
     def enrich(self, alerts: Sequence[Mapping[str, Any]], *, deadline: Deadline) -> Document:
         """Return the core's document of each alert, in order."""
@@ -200,6 +203,21 @@ def answer_of(enrichment: Enrichment, lineage: bool) -> Document:
         "signing": signing,
         "lineage": _lineage(subject.get("lineage"), _why_none(subject, document)) if lineage else None,
     }
+
+
+def _shortened(answers: Sequence[Document]) -> list[str]:
+    """Leave the JSON of lineages out where all of it together would be too long; return a sentence that says so."""
+    size = cut = 0
+    for one in answers:
+        size += len(one["lineage"]["json"])
+        if size > _MOST_JSON:
+            one["lineage"]["json"] = ""
+            cut += 1
+    if not cut:
+        return []
+    return [
+        f"{cut} of {len(answers)} lineages come without their JSON, which would be too long. Look up fewer at once."
+    ]
 
 
 def _event(entry: Entry) -> Document:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from cbsigned.samples import sample_path
 from cbsigned.status import SigningStatus
 from cbsigned.store.ingest import ingest
-from cbsigned_connectors.splunk.handler import Handler
+from cbsigned_connectors.splunk import logs
+from cbsigned_connectors.splunk.handler import Handler, start
 from cbsigned_connectors.splunk.jobs import Jobs
 from connectors.edr_server.serving import serving
 from connectors.splunk.handling import SESSION_KEY, SYSTEM_TOKEN, SmallSplunkd, ask, request_of
@@ -643,3 +644,27 @@ def test_what_others_wrote_comes_back_as_ascii_json() -> None:
     why = json.loads(reply["payload"])["answers"][0]["signing"]["why"]
     assert reply["payload"].isascii()
     assert why.encode()
+
+
+def test_the_handler_that_splunkd_starts_writes_to_the_apps_own_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "var" / "log" / "splunk").mkdir(parents=True)
+    monkeypatch.setenv("SPLUNK_HOME", str(tmp_path))
+    handler = start()
+    try:
+        with SmallSplunkd({"edr": {"url": "https://cb.example.test"}}, TOKEN) as splunkd:
+            splunkd.status["configs"] = 503
+            status, _answer = ask(handler, splunkd.uri, "rows", rows(md5(1)))
+    finally:
+        for name in ("cbsigned", "cbsigned_connectors"):
+            logger = logging.getLogger(name)
+            logger.setLevel(logging.NOTSET)
+            for own in [h for h in logger.handlers if isinstance(h, logs.LineHandler)]:
+                logger.removeHandler(own)
+
+    written = (tmp_path / "var" / "log" / "splunk" / "cbsigned.log").read_text()
+    assert status == 500
+    assert "ERROR" in written
+    assert "Cannot read the settings of cbsigned from splunkd: it answered 503" in written
+    assert SYSTEM_TOKEN not in written
