@@ -24,7 +24,7 @@ def unpack(spl: Path, folder: Path, python: str = PYTHON) -> Path:
     """Unpack a `.spl` and return the folder of the app."""
     with tarfile.open(spl) as archive:
         if hasattr(tarfile, "data_filter"):
-            archive.extraction_filter = staticmethod(tarfile.data_filter)
+            archive.extraction_filter = tarfile.data_filter
         archive.extractall(folder)  # noqa: S202 (our own)
     app = folder / "cbsigned"
     subprocess.run([python, "-m", "compileall", "-q", str(app / "bin")], check=True)
