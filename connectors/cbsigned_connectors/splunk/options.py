@@ -69,7 +69,13 @@ class Option:
     def hint(self) -> str:
         """The default, and an example: the end of every message about this option."""
         default = "It must be given" if self.default is None else f"Default: {self.default or 'none'}"
-        return f"{default}. Example: {self.name}={self.example}"
+        return f"{default}. Example: {self.usage}"
+
+    @property
+    def usage(self) -> str:
+        """The example as it stands in a search: `sort="start desc"`."""
+        plain = set(self.example) <= _PREFIX | {"-", ":"}
+        return f"{self.name}={self.example}" if plain else f'{self.name}="{self.example}"'
 
 
 def _field(_option: Option, text: str) -> Optional[str]:
@@ -138,7 +144,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "cbprocess": (
         Option("query", "text", None, "what to search for, in the EDR's own query language", "process_name:cmd.exe"),
         _MAXROWS,
-        Option("sort", "text", "", "the field to sort by, and asc or desc", '"start desc"'),
+        Option("sort", "text", "", "the field to sort by, and asc or desc", "start desc"),
     ),
     "cbbinary": (
         Option("query", "text", None, "what to search for, in the EDR's own query language", "digsig_result:Unsigned"),
@@ -146,7 +152,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     ),
     "cbactivity": (
         Option("guid", "text", None, "the process guid, 36 characters", "00000001-0000-0a1c-01d5-0c2d1f3e5a7b"),
-        Option("kinds", "text", "", "which kinds of events, a list with commas; by default all", '"netconn,filemod"'),
+        Option("kinds", "text", "", "which kinds of events, a list with commas; by default all", "netconn,filemod"),
         _MAXROWS,
     ),
     "cbhealth": (),
@@ -207,7 +213,7 @@ def _overview(command: str) -> str:
     if not names:
         return f"{command} has no options."
     first = COMMANDS[command][0]
-    return f"Options of {command}: {names}. Example: | {command} {first.name}={first.example}"
+    return f"Options of {command}: {names}. Example: | {command} {first.usage}"
 
 
 def printable(text: str, most: int = 80) -> str:
