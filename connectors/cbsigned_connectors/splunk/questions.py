@@ -103,7 +103,11 @@ def _enrich(document: Document) -> Question:
     alerts = _list(document, "alerts", _MAX_ALERTS)
     if not all(isinstance(alert, dict) for alert in alerts):
         raise BadRequest("alerts has something that is no object.")
-    return Question(lambda service, deadline: service.enrich(alerts, deadline=deadline), *_times(document, 60.0, 5.0))
+    lineage = _switch(document, "lineage", True)
+    return Question(
+        lambda service, deadline: service.enrich(alerts, lineage=lineage, deadline=deadline),
+        *_times(document, 60.0, 5.0),
+    )
 
 
 def _search(document: Document) -> Question:

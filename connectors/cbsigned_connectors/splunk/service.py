@@ -119,9 +119,9 @@ class Service:
         answers = [answer_of(one, lineage) for one in found]
         return {"answers": answers, "warnings": [*_failures(found), *(_shortened(answers) if lineage else ())]}
 
-    def enrich(self, alerts: Sequence[Mapping[str, Any]], *, deadline: Deadline) -> Document:
+    def enrich(self, alerts: Sequence[Mapping[str, Any]], *, deadline: Deadline, lineage: bool = True) -> Document:
         """Return the core's document of each alert, in order."""
-        found = self._enriched(alerts, deadline)
+        found = self._enriched(alerts, deadline, lineage=lineage)
         return {"enrichments": [enrichment_document(one) for one in found], "warnings": _failures(found)}
 
     def process(self, guid: str, *, relatives: int, deadline: Deadline) -> Document:

@@ -362,6 +362,14 @@ def test_alerts_are_enriched_as_by_the_core(over_samples: tuple[Handler, str]) -
     assert answer["enrichments"][0]["subjects"][0]["lineage"]["nodes"]
 
 
+def test_ancestors_are_not_asked_for_where_the_alert_action_wants_none(over_samples: tuple[Handler, str]) -> None:
+    handler, uri = over_samples
+    alerts = [{"process_guid": some_process(handler, uri)["unique_id"]}]
+    _status, answer = ask(handler, uri, "enrich", {"alerts": alerts, "lineage": False, "wait_s": 10})
+
+    assert answer["enrichments"][0]["subjects"][0]["lineage"] is None
+
+
 def test_a_search_comes_page_by_page(over_samples: tuple[Handler, str]) -> None:
     handler, uri = over_samples
     whole = ask(handler, uri, "search", {"kind": "process", "query": "", "rows": 1000})[1]
