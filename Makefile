@@ -35,6 +35,8 @@ bench-store: $(VENV)/dev  ## measure the store at five million processes (20 min
 
 docs: $(VENV)/dev         ## paste real output into the README
 	$(BIN)/python tests/readme.py --write
+	PYTHONPATH=tests $(BIN)/python tests/connectors/splunk/docs_tables.py
+	PYTHONPATH=tests $(BIN)/python tests/connectors/splunk/demo_splunk.py
 
 splunk: $(VENV)/installed ## build the Splunk app, dist/cbsigned-<version>.spl
 	rm -f dist/cbsigned-*.spl
