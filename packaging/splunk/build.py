@@ -26,15 +26,17 @@ DOWNLOADS = PROJECT / "build" / "splunk-downloads"
 APP = "cbsigned"
 TIME = 1_577_836_800  # 2020-01-01: of every file, so that equal sources make equal archives
 
-OWN = {"cbsigned": PROJECT / "shared", "cbsigned_connectors": PROJECT / "connectors"}
+OWN = (
+    (PROJECT / "shared", "cbsigned/**/*.py"),
+    (PROJECT / "connectors", "cbsigned_connectors/__init__.py"),
+    (PROJECT / "connectors", "cbsigned_connectors/splunk/**/*.py"),
+)
 LEFT_OUT = (
     # the embedded store, the command line, and what it alone draws or reads
     *("cbsigned/store/*", "cbsigned/samples/*", "cbsigned/query/matching.py"),
     *(f"cbsigned/{name}.py" for name in ("cli", "commands", "config", "output", "alert_files")),
     *(f"cbsigned/render/{name}.py" for name in ("choice", "html", "markdown", "rows", "style", "svg", "table")),
     *("cbsigned/render/text.py", "cbsigned/render/tree.py"),
-    # other adapters
-    "cbsigned_connectors/edr_server/*",
     # command lines of libraries, and parts of them that need further libraries
     *("*/__main__.py", "*/cli.py", "*/cli/*", "splunklib/modularinput/*", "splunklib/results.py"),
     *("urllib3/contrib/emscripten/*", "urllib3/contrib/pyopenssl.py", "urllib3/contrib/socks.py"),
@@ -85,8 +87,8 @@ def contents() -> dict[str, bytes]:
 
 def own_code() -> Iterator[tuple[str, bytes]]:
     """Yield the modules of the core and of the Splunk adapter, by their path on `sys.path`."""
-    for package, house in OWN.items():
-        for path in sorted((house / package).rglob("*.py")):
+    for house, pattern in OWN:
+        for path in sorted(house.glob(pattern)):
             name = path.relative_to(house).as_posix()
             if taken(name):
                 yield name, path.read_bytes()

@@ -91,7 +91,7 @@ def page() -> str:
     inside = view.find(".//html")
     assert inside is not None
     content = "".join(ElementTree.tostring(child, encoding="unicode") for child in inside)
-    late = f"requestAnimationFrame(() => {{ document.querySelector('main').innerHTML = {json.dumps(content)}; }});"
+    late = f"setTimeout(() => {{ document.querySelector('main').innerHTML = {json.dumps(content)}; }}, 0);"
     return (
         f'<!doctype html><html lang="en"><head><title>Setup</title><link rel="stylesheet" href="{files["stylesheet"]}">'
         '<link rel="icon" href="data:,"><style>body { font: 14px/1.5 sans-serif; margin: 2rem; }</style></head>'

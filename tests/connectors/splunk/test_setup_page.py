@@ -47,7 +47,7 @@ def page(chromium: Pipe, web: SplunkWeb) -> Page:
 
 def opened(page: Page, web: SplunkWeb) -> None:
     page.open(web.address + PAGE)
-    page.until("document.querySelector('#cbsigned-timeout_s') && document.querySelector('#cbsigned-timeout_s').value")
+    page.until("document.querySelector('#cbsigned-setup form:not([aria-busy])')")
 
 
 def fill(page: Page, **values: str) -> None:
@@ -246,6 +246,17 @@ def test_no_answer_at_all_is_said_too(page: Page, web: SplunkWeb) -> None:
     press(page, "test")
 
     assert said(page) == "The connection was not tested. Splunk gave no answer. Check the network, then try again."
+
+
+def test_settings_that_cannot_be_read_are_said_and_the_page_can_be_used(page: Page, web: SplunkWeb) -> None:
+    web.answers[f"{CONF}/edr"] = (403, {})
+
+    opened(page, web)
+
+    assert said(page) == (
+        "The settings could not be read. Splunk refused it: you need the role admin or cbsigned_admin."
+    )
+    assert page.run("document.querySelectorAll('fieldset:disabled').length") == 0
 
 
 def test_nothing_is_sent_while_a_field_is_wrong(page: Page, web: SplunkWeb) -> None:

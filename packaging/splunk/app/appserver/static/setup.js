@@ -244,7 +244,7 @@
   function whenPressed(button, action) {
     return async (event) => {
       event.preventDefault();
-      if (busy) { return; }
+      if (busy || document.querySelector("#cbsigned-setup form[aria-busy]")) { return; }
       busy = true;
       button.setAttribute("aria-busy", "true");
       try {
@@ -286,7 +286,13 @@
     page.addEventListener("submit", whenPressed(saveButton, save));
     testButton.addEventListener("click", whenPressed(testButton, test));
     place.replaceChildren(page);
-    load().catch((error) => tell("alert", error.message));
+    /* nothing can be typed that the stored settings would overwrite a moment later */
+    groups.forEach((group) => { group.disabled = true; });
+    page.setAttribute("aria-busy", "true");
+    load().catch((error) => tell("alert", error.message)).finally(() => {
+      groups.forEach((group) => { group.disabled = false; });
+      page.removeAttribute("aria-busy");
+    });
   }
 
   function whenThere() {
