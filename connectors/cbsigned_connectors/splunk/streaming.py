@@ -251,7 +251,7 @@ class Asker:
         from cbsigned_connectors.splunk.splunkd import HandlerError
 
         question = {"fields": list(self._plan.columns.values()), "rows": rows, **self._plan.document}
-        answer = self._request({**question, "timeout_s": max(0.1, round(self._left_s, 1))})
+        answer = self._request({**question, "timeout_s": self._limit_s()})
         begun = 1
         while isinstance(answer.get("job"), str):
             try:
@@ -260,14 +260,19 @@ class Asker:
                 if exc.status != _GONE or exc.fatal or begun > 1:
                     raise
                 begun += 1
-                answer = self._request({**question, "timeout_s": max(0.1, round(self._left_s, 1))})
+                answer = self._request({**question, "timeout_s": self._limit_s()})
         return answer
+
+    def _limit_s(self) -> float:
+        """Return how long the look-ups may take: a little less than we wait, so that what is found by then counts."""
+        return max(0.1, round(self._left_s - min(2.0, self._left_s / 5), 1))
 
     def _request(self, document: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request; one that is refused because the handler is busy is made again."""
         from cbsigned_connectors.splunk.splunkd import HandlerError
 
-        for pause_s in (1.0, 2.0, 4.0, 0.0):
+        pauses_s = [1.0, 2.0, 4.0]
+        while True:
             began, left_s = self._clock(), self._left_s
             if left_s < 0.05:
                 raise HandlerError(
@@ -279,12 +284,11 @@ class Asker:
             try:
                 return self._connected().ask("rows", {**document, "wait_s": wait_s}, min(left_s, _REQUEST_S))
             except HandlerError as exc:
-                if exc.status != _BUSY or not pause_s:
+                if exc.status != _BUSY or not pauses_s:
                     raise
-                self._sleep(min(pause_s, left_s))
+                self._sleep(min(pauses_s.pop(0), left_s))
             finally:
                 self._left_s -= max(0.0, self._clock() - began)
-        raise AssertionError("unreachable")
 
     def _connected(self) -> Client:
         if self._client is None:

@@ -141,9 +141,17 @@ def test_a_request_is_as_agreed() -> None:
     assert handler.asked == [
         {
             "fields": ["process_md5", "md5", "process_hash"], "rows": [("aa", "", "")], "lineage": False,
-            "max_depth": 16, "cache": False, "timeout_s": 9.0, "wait_s": 5.0,
+            "max_depth": 16, "cache": False, "timeout_s": 7.2, "wait_s": 5.0,
         }
     ]  # fmt: skip
+
+
+def test_the_handler_is_given_less_time_than_we_wait_so_that_part_of_an_answer_comes() -> None:
+    handler = Handler()
+
+    Search(handler, "timeout=60").chunk(b"aa")
+
+    assert (handler.asked[0]["timeout_s"], handler.limits) == (58.0, [30.0])
 
 
 def test_the_same_hash_in_another_layout_is_not_asked_again() -> None:
