@@ -149,7 +149,7 @@ def test_the_core_is_there_as_far_as_it_is_used_and_no_further(bare: Path) -> No
             pending += found
 
     left_out = {name for name in asked if name not in present and name.rpartition(".")[0] not in present}
-    assert left_out == set(), "imported, but not in the package: see LEFT_OUT of packaging/splunk/build.py"
+    assert left_out == set(), "imported, but not in the package: see OWN and LEFT_OUT of packaging/splunk/build.py"
     assert set(present) - reached == set(), "not imported by any shim: name it in LEFT_OUT of packaging/splunk/build.py"
 
 
