@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store docs splunk appinspect clean
+.PHONY: demo test test-nightly lint bench bench-store bench-splunk docs splunk appinspect clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -32,6 +32,9 @@ bench: $(VENV)/dev        ## measure, and write benchmarks/README.md anew
 
 bench-store: $(VENV)/dev  ## measure the store at five million processes (20 minutes, 4 GB), write benchmarks/store.md
 	$(BIN)/python benchmarks/bench_store.py --output benchmarks/store.md
+
+bench-splunk: $(VENV)/dev ## measure the Splunk commands beside the stock SDK, write benchmarks/splunk.md
+	$(BIN)/python benchmarks/bench_splunk.py --output benchmarks/splunk.md
 
 docs: $(VENV)/dev         ## paste real output into the README
 	$(BIN)/python tests/readme.py --write

@@ -25,7 +25,8 @@ PARTS = {
 HEAD = """# Measurements
 
 Written by `make bench`; each part names its own command. Read the ratios: both sides ran on the same machine, in the
-same run. The store at five million processes is measured apart: `make bench-store` writes `store.md` beside this file.
+same run. Two parts are measured apart: `make bench-store` writes `store.md`, the store at five million processes, and
+`make bench-splunk` writes `splunk.md`, the Splunk commands beside the stock SDK.
 This run: {python}, SQLite {sqlite}, {cores} cores, {system}.
 """
 
