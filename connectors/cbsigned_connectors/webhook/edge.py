@@ -1,0 +1,109 @@
+"""Around every request: an id, the headers that keep browsers safe, one log line, the counters, and the last net.
+
+Log lines and counters name the route, never the path: a path may hold a sender's token.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import time
+from typing import Any, Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cbsigned_connectors.webhook.models import PROBLEM_TYPE, ProblemError
+
+__all__ = ["Edge", "request_id_of", "route_of"]
+
+log = logging.getLogger(__name__)
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{8,64}")
+_SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_CSP = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+
+Observer = Callable[[str, str, int, float], None]
+"""(method, route, status, seconds) of every request."""
+
+
+class Edge:
+    """ASGI middleware, the outermost.
+
+    Args:
+        app: What it stands around.
+        observe: Told of every request when it has ended.
+    """
+
+    def __init__(self, app: ASGIApp, observe: Observer) -> None:
+        self._app, self._observe = app, observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; whatever is raised inside becomes a 500 and a log line with the traceback."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": _with_safety(message.get("headers", []), request_id)}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception:
+            log.exception("request %s failed; this is a defect of cbsigned", request_id)
+            if status == 0:
+                await _bug(request_id, sending)
+        finally:
+            seconds = time.perf_counter() - began
+            self._observe(scope["method"], route_of(scope), status or 499, seconds)
+            log.info(
+                "%s %s %d %.1f ms", scope["method"], route_of(scope), status or 499, seconds * 1000,
+                extra={
+                    "request_id": request_id, "method": scope["method"], "route": route_of(scope),
+                    "status": status or 499, "ms": round(seconds * 1000, 1),
+                    "sender": scope["state"].get("sender"),
+                },
+            )  # fmt: skip
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id of a request."""
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def route_of(scope: Scope) -> str:
+    """Return the pattern of the route that answered, `/v1/jobs/{id}` for example; `other` where none did."""
+    return str(getattr(scope.get("route"), "path", "other"))
+
+
+def _request_id(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode("ascii") if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _with_safety(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with ours; a policy that the answer has itself stays."""
+    given = [(name.lower(), value) for name, value in headers]
+    names = {name for name, _value in given}
+    added = [*_SAFE_HEADERS, _CSP]
+    return [*given, *(pair for pair in added if pair[0] not in names), (b"x-request-id", request_id.encode("ascii"))]
+
+
+async def _bug(request_id: str, send: Send) -> None:
+    error = ProblemError(500, f"This should not happen. The log has the details under request {request_id}.")
+    body = json.dumps(error.document(request_id)).encode("ascii")
+    headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,80 @@
+"""The first-run token: made where no sender is configured, shown once, and kept as a digest alone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional, Union
+
+from cbsigned.errors import ConfigError
+from cbsigned_connectors.webhook.senders import Refused, Sender, Senders
+
+__all__ = ["KeptToken", "first_run_token"]
+
+_FILE = "webhook-token.json"
+_PLACE = "the first-run token"
+
+
+class KeptToken:
+    """Lets in who has the token of which only a digest is known; stands where `Senders` would.
+
+    Args:
+        digest: SHA-256 of the token. It has 256 random bits, so a plain digest cannot be searched.
+    """
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+        self._nobody = Senders.of_token(secrets.token_urlsafe(32), _PLACE)
+        self._known: Optional[Senders] = None
+
+    def recognise(
+        self, headers: Mapping[str, str], path_token: Optional[str], raw_body: bytes, now: float,
+        address: Optional[str] = None,
+    ) -> Union[Sender, Refused]:  # fmt: skip
+        """Return the sender `token`, or why it is not let in; see `Senders.recognise`."""
+        if self._known is None:
+            self._known = self._learnt(headers)
+        return (self._known or self._nobody).recognise(headers, path_token, raw_body, now, address)
+
+    def _learnt(self, headers: Mapping[str, str]) -> Optional[Senders]:
+        """Return who may, once somebody has shown the token: from then on it is compared itself."""
+        word, _, token = headers.get("authorization", "").strip().partition(" ")
+        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
+        if word.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
+            return None
+        return Senders.of_token(token.strip(), _PLACE)
+
+
+def first_run_token(folder: Path) -> tuple[KeptToken, Optional[str]]:
+    """Return who is let in, and the token itself on the first run alone.
+
+    Args:
+        folder: Where the digest is kept, in a file that only its owner may read; made where it is missing.
+
+    Raises:
+        ConfigError: The folder or the file cannot be used.
+    """
+    path = folder / _FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        token = secrets.token_urlsafe(32)
+        text = json.dumps({"sha256": hashlib.sha256(token.encode()).hexdigest()})
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            return KeptToken(hashlib.sha256(token.encode()).digest()), token
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return KeptToken(bytes.fromhex(document["sha256"])), None
+    except OSError as exc:
+        raise ConfigError(
+            f"Cannot keep a token in {path}: {exc.strerror}. Give --token, or set XDG_STATE_HOME."
+        ) from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ConfigError(f"{path} cannot be read as a kept token. Remove it, and a new token is made.") from exc
