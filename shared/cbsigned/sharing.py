@@ -1,7 +1,7 @@
-"""One request for all who ask the same at the same time: a source in front of a source.
+"""Sources in front of a source, for a process with many askers at the same time.
 
-A persistent process serves many searches; each asks in a thread of its own, and many ask for the same hashes. What
-one of them is asking right now, the others wait for.
+Each asks in a thread of its own. What one of them is asking right now, the others wait for (`SharedSource`); what
+they ask within some milliseconds of each other goes out as one question (`BatchingSource`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Callable, Generic, Protocol, TypeVar, Union
+from typing import Any, Callable, Generic, Optional, Protocol, TypeVar, Union
 
 from cbsigned.binary import BinaryRecord
 from cbsigned.errors import SourceError, SourceTimeout
@@ -21,7 +21,7 @@ from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers, BinarySource, JointSource
 from cbsigned.timing import Deadline
 
-__all__ = ["SharedSource", "WholeSource"]
+__all__ = ["BatchingSource", "SharedSource", "WholeSource"]
 
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
@@ -31,13 +31,84 @@ _PATIENCE = 0.5
 ten thousand of another search would else run out of time behind them."""
 _SHORTEST_WAIT_S = 0.05
 _OF_HASTE = (Cause.TIMEOUT, Cause.NOT_ASKED)
+_FULL = 200
+"""Items that the EDR is asked for in one request: so many need not wait for more."""
+_MOST_UNDER_WAY = 4
 
 
 class WholeSource(BinarySource, ProcessSource, JointSource, Protocol):
     """A source that answers all the questions of the core, as the EDR does."""
 
 
-class SharedSource:
+_Ask = Callable[[Sequence[_K], Deadline], Mapping[_K, Union[_V, SourceError]]]
+
+
+class _Askers(Protocol[_K, _V]):
+    """Those who ask questions of one kind."""
+
+    def answers(self, items: Iterable[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> dict[_K, Union[_V, SourceError]]:
+        """Return the answers of all items, in order."""
+
+
+class _Front:
+    """A source in front of another; each question goes through those who ask questions of its kind.
+
+    Attributes:
+        source: The one behind, for what goes past.
+    """
+
+    def __init__(self, source: WholeSource, askers: Callable[[], Any]) -> None:
+        self.source = source
+        self._binaries: _Askers[str, tuple[BinaryRecord, ...]] = askers()
+        self._processes: _Askers[str, Process] = askers()
+        self._candidates: _Askers[Sighting, tuple[Process, ...]] = askers()
+        self._children: _Askers[tuple[str, int], Relatives] = askers()
+        self._joint: _Askers[tuple[str, str], bool] = askers()
+
+    @property
+    def name(self) -> str:
+        """Who it is: the source behind, so that evidence and cache keys stay the same."""
+        return self.source.name
+
+    def binaries(self, hashes: Sequence[str], deadline: Deadline) -> BinaryAnswers:
+        """Return the binary records of every hash; see `BinarySource`."""
+        return self._binaries.answers(hashes, deadline, self.source.binaries)
+
+    def processes(self, guids: Sequence[str], deadline: Deadline) -> ProcessAnswers:
+        """Return the process of every guid; see `ProcessSource`."""
+        return self._processes.answers(guids, deadline, self.source.processes)
+
+    def candidates(
+        self, sightings: Sequence[Sighting], deadline: Deadline
+    ) -> Mapping[Sighting, Union[tuple[Process, ...], SourceError]]:
+        """Return the processes that every sighting can mean; see `ProcessSource`."""
+        return self._candidates.answers(sightings, deadline, self.source.candidates)
+
+    def children(
+        self, guids: Sequence[str], limit: int, deadline: Deadline
+    ) -> Mapping[str, Union[Relatives, SourceError]]:
+        """Return the children of every guid, at most `limit` of each; see `ProcessSource`."""
+        found = self._children.answers([(guid, limit) for guid in guids], deadline, self._children_of)
+        return {guid: answer for (guid, _limit), answer in found.items()}
+
+    def joint_hits(
+        self, pairs: Sequence[tuple[str, str]], deadline: Deadline
+    ) -> Mapping[tuple[str, str], Union[bool, SourceError]]:
+        """Return for every (md5, program name) whether the joint query finds anything; see `JointSource`."""
+        return self._joint.answers(pairs, deadline, self.source.joint_hits)
+
+    def _children_of(
+        self, items: Sequence[tuple[str, int]], deadline: Deadline
+    ) -> Mapping[tuple[str, int], Union[Relatives, SourceError]]:
+        """Ask once for each limit; nearly always all askers have the same."""
+        found: dict[tuple[str, int], Union[Relatives, SourceError]] = {}
+        for limit in dict.fromkeys(limit for _guid, limit in items):
+            answers = self.source.children([guid for guid, own in items if own == limit], limit, deadline)
+            found.update({(guid, limit): answer for guid, answer in answers.items()})
+        return found
+
+
+class SharedSource(_Front):
     """A source whose concurrent askers share requests; it answers as the one behind it does.
 
     An item (hash, guid, sighting) that another thread is asking for is waited for, at most half of the time that
@@ -49,55 +120,29 @@ class SharedSource:
         source: Is asked, in the threads of the callers.
         linger_s: How long answers stay, 0 or more; at most 20,000 items of each question do.
         clock: Monotonic seconds, for `linger_s`; tests pass their own.
-
-    Attributes:
-        source: The one behind, for what is not shared.
     """
 
     def __init__(self, source: WholeSource, linger_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.source = source
-        self._binaries: _Flights[str, tuple[BinaryRecord, ...]] = _Flights(source.name, linger_s, clock)
-        self._processes: _Flights[str, Process] = _Flights(source.name, linger_s, clock)
-        self._candidates: _Flights[Sighting, tuple[Process, ...]] = _Flights(source.name, linger_s, clock)
-        self._children: _Flights[tuple[str, int], Relatives] = _Flights(source.name, linger_s, clock)
-        self._joint: _Flights[tuple[str, str], bool] = _Flights(source.name, linger_s, clock)
+        super().__init__(source, lambda: _Flights(source.name, linger_s, clock))
 
-    @property
-    def name(self) -> str:
-        """Who it is: the source behind, so that evidence and cache keys stay the same."""
-        return self.source.name
 
-    def binaries(self, hashes: Sequence[str], deadline: Deadline) -> BinaryAnswers:
-        """Return the binary records of every hash; see `BinarySource`."""
-        return self._binaries.answers(hashes, deadline, lambda items: self.source.binaries(items, deadline))
+class BatchingSource(_Front):
+    """A source whose concurrent askers are merged into few questions; it answers as the one behind it does.
 
-    def processes(self, guids: Sequence[str], deadline: Deadline) -> ProcessAnswers:
-        """Return the process of every guid; see `ProcessSource`."""
-        return self._processes.answers(guids, deadline, lambda items: self.source.processes(items, deadline))
+    What is asked within `gather_s` is one question. While a question is under way, the next one gathers until the
+    answer comes, or until it is full, or until its first asker has waited for `patience_s`: load makes questions
+    bigger, not more, and a slow one holds the others up for a moment only. At most four of a kind are under way.
+    Each asker waits by its own deadline; the question has the longest of them, and is not put where all have
+    passed. To ask for the same item once, put a `SharedSource` in front.
 
-    def candidates(
-        self, sightings: Sequence[Sighting], deadline: Deadline
-    ) -> Mapping[Sighting, Union[tuple[Process, ...], SourceError]]:
-        """Return the processes that every sighting can mean; see `ProcessSource`."""
-        return self._candidates.answers(sightings, deadline, lambda items: self.source.candidates(items, deadline))
+    Args:
+        source: Is asked, in threads made for it.
+        gather_s: How long the first asker waits for others.
+        patience_s: How long it waits at most for the answer to an earlier question.
+    """
 
-    def children(
-        self, guids: Sequence[str], limit: int, deadline: Deadline
-    ) -> Mapping[str, Union[Relatives, SourceError]]:
-        """Return the children of every guid, at most `limit` of each; see `ProcessSource`."""
-
-        def ask(items: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], Union[Relatives, SourceError]]:
-            found = self.source.children([guid for guid, _limit in items], limit, deadline)
-            return {(guid, limit): answer for guid, answer in found.items()}
-
-        found = self._children.answers([(guid, limit) for guid in guids], deadline, ask)
-        return {guid: answer for (guid, _limit), answer in found.items()}
-
-    def joint_hits(
-        self, pairs: Sequence[tuple[str, str]], deadline: Deadline
-    ) -> Mapping[tuple[str, str], Union[bool, SourceError]]:
-        """Return for every (md5, program name) whether the joint query finds anything; see `JointSource`."""
-        return self._joint.answers(pairs, deadline, lambda items: self.source.joint_hits(items, deadline))
+    def __init__(self, source: WholeSource, gather_s: float = 0.004, patience_s: float = 1.0) -> None:
+        super().__init__(source, lambda: _Gathering(source.name, gather_s, patience_s))
 
 
 class _Flight(Generic[_K, _V]):
@@ -132,12 +177,7 @@ class _Flights(Generic[_K, _V]):
         self._ended: deque[_Flight[_K, _V]] = deque()
         self._lingering = 0
 
-    def answers(
-        self,
-        items: Iterable[_K],
-        deadline: Deadline,
-        ask: Callable[[Sequence[_K]], Mapping[_K, Union[_V, SourceError]]],
-    ) -> dict[_K, Union[_V, SourceError]]:
+    def answers(self, items: Iterable[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> dict[_K, Union[_V, SourceError]]:
         """Return the answers of all items, in order; those that nobody asks for now are asked here."""
         asked = list(dict.fromkeys(items))
         found: dict[_K, Union[_V, SourceError]] = {}
@@ -173,14 +213,9 @@ class _Flights(Generic[_K, _V]):
                     others.setdefault(flight, []).append(item)
         return own, others
 
-    def _fly(
-        self,
-        own: _Flight[_K, _V],
-        deadline: Deadline,
-        ask: Callable[[Sequence[_K]], Mapping[_K, Union[_V, SourceError]]],
-    ) -> None:
+    def _fly(self, own: _Flight[_K, _V], deadline: Deadline, ask: _Ask[_K, _V]) -> None:
         try:
-            own.answers = _asked(own.items, ask)
+            own.answers = _asked(own.items, deadline, ask)
             own.died = False
         finally:  # whatever happened, those who wait must wake
             own.hurried = deadline.passed
@@ -237,10 +272,96 @@ class _Flights(Generic[_K, _V]):
         )
 
 
-def _asked(
-    items: Sequence[_K], ask: Callable[[Sequence[_K]], Mapping[_K, Union[_V, SourceError]]]
-) -> Mapping[_K, Union[_V, SourceError]]:
+class _Batch(Generic[_K, _V]):
+    """Items that go out together.
+
+    Attributes:
+        done: Set when `answers` is final, or `error` says what the source raised that is no answer.
+    """
+
+    def __init__(self) -> None:
+        self.items: dict[_K, None] = {}
+        self.deadlines: list[Deadline] = []
+        self.begun_at = time.monotonic()
+        self.done = threading.Event()
+        self.answers: Mapping[_K, Union[_V, SourceError]] = {}
+        self.error: Optional[BaseException] = None
+
+
+class _Gathering(Generic[_K, _V]):
+    """The questions of one kind: the one that gathers, and those under way."""
+
+    def __init__(self, name: str, gather_s: float, patience_s: float) -> None:
+        self._name, self._gather_s, self._patience_s = name, gather_s, patience_s
+        self._changed = threading.Condition()
+        self._open: Optional[_Batch[_K, _V]] = None
+        self._under_way = 0
+        self._landed_at = 0.0
+
+    def answers(self, items: Iterable[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> dict[_K, Union[_V, SourceError]]:
+        """Return the answers of all items, in order, when the question that they go into is answered."""
+        asked = list(dict.fromkeys(items))
+        if not asked:
+            return {}
+        batch = self._joined(asked, deadline, ask)
+        if not batch.done.wait(deadline.remaining()):
+            return dict.fromkeys(asked, self._too_late(deadline.seconds))
+        if batch.error is not None:
+            raise batch.error
+        return {item: batch.answers[item] for item in asked if item in batch.answers}
+
+    def _joined(self, asked: Sequence[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> _Batch[_K, _V]:
+        """Put items into the question that gathers; who finds none begins one."""
+        with self._changed:
+            batch = self._open
+            if batch is None:
+                batch = _Batch()
+                threading.Thread(target=self._fly, args=(batch, ask), name="batch", daemon=True).start()
+                self._open = batch
+            batch.items.update(dict.fromkeys(asked))
+            batch.deadlines.append(deadline)
+            if len(batch.items) >= _FULL:
+                self._changed.notify_all()
+        return batch
+
+    def _fly(self, batch: _Batch[_K, _V], ask: _Ask[_K, _V]) -> None:
+        """Wait until a question may go out, put it, and wake those who asked."""
+        with self._changed:
+            pause = self._pause(batch)
+            while pause is None or pause > 0:
+                self._changed.wait(pause)
+                pause = self._pause(batch)
+            self._open = None
+            self._under_way += 1
+        items, left = list(batch.items), max(deadline.remaining() for deadline in batch.deadlines)
+        try:
+            late = dict.fromkeys(items, self._too_late(left))
+            batch.answers = _asked(items, Deadline(left), ask) if left > 0 else late
+        except BaseException as exc:  # noqa: BLE001 (raised again by every asker, in a thread of its own)
+            batch.error = exc
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._landed_at = time.monotonic()
+                self._changed.notify_all()
+            batch.done.set()
+
+    def _pause(self, batch: _Batch[_K, _V]) -> Optional[float]:
+        """Return the seconds until a question may go out, 0 or less for now, None where an answer must come first."""
+        if self._under_way >= _MOST_UNDER_WAY:
+            return None
+        if len(batch.items) >= _FULL:
+            return 0.0
+        if self._under_way:
+            return batch.begun_at + self._patience_s - time.monotonic()
+        return max(batch.begun_at, self._landed_at) + self._gather_s - time.monotonic()
+
+    def _too_late(self, seconds: float) -> SourceTimeout:
+        return SourceTimeout(f"{self._name} did not answer within {seconds:.1f} s. Ask again, or raise the time limit.")
+
+
+def _asked(items: Sequence[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> Mapping[_K, Union[_V, SourceError]]:
     try:
-        return ask(items)
+        return ask(items, deadline)
     except SourceError as exc:  # a source should return it as a value
         return dict.fromkeys(items, exc.with_traceback(None))

@@ -18,7 +18,7 @@ from cbsigned.errors import ProcessNotFound, SourceResponseError, SourceTimeout,
 from cbsigned.lineage import ForeignSource, Relatives
 from cbsigned.process import Process
 from cbsigned.settings import EdrSettings
-from cbsigned.sharing import SharedSource
+from cbsigned.sharing import BatchingSource, SharedSource
 from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers
 from cbsigned.timing import Deadline
@@ -369,3 +369,138 @@ def test_whatever_fails_every_asker_returns(script: list[str], linger_s: float) 
 
     assert all(isinstance(found, RuntimeError) or list(found) == hashes for found in done)
     assert not [f for f in shared._binaries._by_item.values() if not f.done.is_set()]
+
+
+class TestBatches:
+    """Many askers, few questions: what is asked while an answer is awaited goes out together."""
+
+    @contextmanager
+    def under_way(
+        self, source: Gated, batching: BatchingSource, askers: int = 12
+    ) -> Iterator[Callable[..., Future[BinaryAnswers]]]:
+        """Ask for hash 0 and give a function that asks for more, and returns when it has joined a question."""
+        with threads(askers) as submit:
+            try:
+                first = submit(batching.binaries, [md5_of(0)], Deadline(10))
+                assert source.asked.wait(10)
+                source.asked.clear()
+
+                def ask(*numbers: int, deadline: Optional[Waiting] = None) -> Future[BinaryAnswers]:
+                    waiting = deadline or Waiting(10)
+                    asked = submit(batching.binaries, [md5_of(n) for n in numbers], waiting)
+                    assert waiting.looked_at.wait(10)
+                    return asked
+
+                yield ask
+                source.gate.set()
+                assert len(first.result(10)) == 1
+            finally:
+                source.gate.set()
+
+    def test_what_is_asked_while_an_answer_is_awaited_is_one_question(self) -> None:
+        source = Gated(records(1, 2, 3))
+        batching = BatchingSource(source, 0, 10)
+
+        with self.under_way(source, batching) as ask:
+            asked = [ask(1), ask(2, 1), ask(3, 4)]
+
+        assert [list(a.result(10)) for a in asked] == [[md5_of(1)], [md5_of(2), md5_of(1)], [md5_of(3), md5_of(4)]]
+        assert asked[2].result()[md5_of(4)] == ()
+        assert source.hash_calls == [[md5_of(0)], [md5_of(n) for n in (1, 2, 3, 4)]]
+
+    def test_a_full_question_does_not_wait_for_an_answer(self) -> None:
+        source = Gated()
+
+        with self.under_way(source, BatchingSource(source, 0, 10)) as ask:
+            ask(*range(1, 100))
+            ask(*range(100, 201))
+            assert source.asked.wait(10)
+
+        assert [len(call) for call in source.hash_calls] == [1, 200]
+
+    def test_one_slow_question_holds_the_others_up_for_a_moment_only(self) -> None:
+        source = Gated()
+
+        with self.under_way(source, BatchingSource(source, 0, 0.02)) as ask:
+            ask(1)
+            assert source.asked.wait(10)
+
+        assert len(source.hash_calls) == 2
+
+    def test_at_most_four_questions_are_under_way(self) -> None:
+        source = Gated()
+
+        with self.under_way(source, BatchingSource(source, 0, 0)) as ask:
+            for number in (1, 2, 3):
+                ask(number)
+                assert source.asked.wait(10)
+                source.asked.clear()
+            asked = [ask(4), ask(5)]
+
+        assert [len(a.result(10)) for a in asked] == [1, 1]
+        assert [len(call) for call in source.hash_calls] == [1, 1, 1, 1, 2]
+
+    def test_each_asker_waits_by_its_own_deadline(self) -> None:
+        source = Gated(records(1, 2))
+        batching = BatchingSource(source, 0, 10)
+
+        with self.under_way(source, batching) as ask:
+            patient = ask(1)
+            hasty = batching.binaries([md5_of(2)], Deadline(0.01))
+
+        assert isinstance(hasty[md5_of(2)], SourceTimeout)
+        assert patient.result(10) == {md5_of(1): (document(md5=md5_of(1)),)}
+
+    def test_what_nobody_waits_for_any_more_is_not_asked(self) -> None:
+        class Gone(Waiting):
+            over = False
+
+            def remaining(self) -> float:
+                return 0.0 if self.over else super().remaining()
+
+        source, gone = Gated(), Gone(10)
+
+        with self.under_way(source, BatchingSource(source, 0, 10)) as ask:
+            asked = ask(1, deadline=gone)
+            gone.over = True
+
+        assert isinstance(asked.result(10)[md5_of(1)], SourceTimeout)
+        assert source.hash_calls == [[md5_of(0)]]
+
+    def test_an_error_that_was_raised_is_an_answer(self) -> None:
+        source = Gated()
+        source.gate.set()
+        source.errors = [SourceUnavailable("down")]
+
+        assert str(BatchingSource(source).binaries([md5_of(1)], Deadline(10))[md5_of(1)]) == "down"
+
+    def test_a_defect_is_raised_where_it_was_asked(self) -> None:
+        source = Gated()
+        source.gate.set()
+        source.errors = [RuntimeError("bug")]
+
+        with pytest.raises(RuntimeError, match="bug"):
+            BatchingSource(source).binaries([md5_of(1)], Deadline(10))
+
+    def test_every_question_is_passed_on(self) -> None:
+        child, sighting = Process(guid_of(2), name="a.exe", parent_guid=guid_of(1)), Sighting("host", pid=4)
+        batching = BatchingSource(Recording(processes=[child], hits=[(md5_of(1), "a.exe")]), 0)
+
+        assert batching.processes([guid_of(2)], Deadline(9)) == {guid_of(2): child}
+        assert batching.candidates([sighting], Deadline(9)) == {sighting: (child,)}
+        assert batching.children([guid_of(1)], 0, Deadline(9)) == {guid_of(1): Relatives((), 1)}
+        assert batching.joint_hits([(md5_of(1), "a.exe")], Deadline(9)) == {(md5_of(1), "a.exe"): True}
+        assert batching.binaries([], Deadline(9)) == {}
+        assert batching.name == "recording"
+
+    def test_a_crowd_costs_a_real_server_few_requests(self) -> None:
+        documents = [{"md5": md5_of(n).upper(), "digsig_result": "Signed"} for n in range(300)]
+        with EdrServer(documents, latency_s=0.1) as server, connect(EdrSettings(server.url, server.token)) as edr:
+            shared = SharedSource(BatchingSource(edr))
+
+            with threads(60) as submit:
+                jobs = [submit(shared.binaries, [md5_of(n % 300)], Deadline(20)) for n in range(1_500)]
+                found = [len(answer) for job in jobs for answer in job.result(20).values()]
+
+            assert found == [1] * 1_500
+            assert server.counts["binary"] <= 12
