@@ -396,6 +396,22 @@ class TestFailures:
             with pytest.raises(SourceResponseError, match="events in another shape"):
                 edr.activity(GUID, deadline=deadline())
 
+    def test_events_are_in_order_whichever_way_their_times_are_written(self) -> None:
+        """A 7.x answer wrote connections and children as `…T…Z`, and they all stood after the day's other events."""
+        process: dict[str, Any] = {name: [] for name in LISTS}
+        process.update(
+            netconn_complete=[{"timestamp": "2021-04-04T18:10:24.835Z", "proto": 6, "remote_ip": "192.0.2.7"}],
+            childproc_complete=[{"type": "end", "end": "2021-04-04T18:10:08Z", "path": "c:\\b.exe"}],
+            regmod_complete=["2|2021-04-04 18:11:40.309|\\registry\\machine|false"],
+            filemod_complete=["1|2021-04-04 18:10:08.590000|c:\\c|"],
+        )
+        with EdrServer() as server, connect(EdrSettings(server.url, server.token)) as edr:
+            server.fail("other", Misbehaviour(body=json.dumps({"process": process}).encode(), kind="application/json"))
+            page = edr.activity(GUID, deadline=deadline())
+
+        assert [entry.kind for entry in page.entries] == ["childproc", "filemod", "netconn", "regmod"]
+        assert page.entries[2].at == parse_time("2021-04-04T18:10:24.835Z")
+
     def test_an_event_that_cannot_be_read_is_counted_and_told(self) -> None:
         process = {name: [] for name in LISTS}
         process.update(filemod_complete=["?", f"1|{AT}1.0|c:\\a|"], modload_complete=None, binaries=7)  # type: ignore[arg-type]
