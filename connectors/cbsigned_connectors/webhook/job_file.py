@@ -57,10 +57,11 @@ class JobFile:
         self._turns: list[_Turn[Any]] = []
         self._turns_lock, self._db_lock, self._reader_lock = threading.Lock(), threading.Lock(), threading.Lock()
         _take_ownership(path)
-        with self._advised():
-            self._db = _connect(path)
+        with self._advised(), contextlib.ExitStack() as opened:
+            self._db = opened.enter_context(contextlib.closing(_connect(path)))
             _prepare(self._db, path)
             self._reader = _connect(path)
+            opened.pop_all()
 
     def read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """Return the rows of a query.
@@ -212,7 +213,6 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
-        db.close()
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -30,6 +31,8 @@ from cbsigned_connectors.webhook.jobs import (
     JobsUnavailable,
     Repeated,
 )
+
+EMPTY = hashlib.sha256(b"{}").digest()
 
 
 class Clock:
@@ -60,7 +63,7 @@ def jobs(settings: JobSettings, clock: Clock) -> Iterator[FileJobs]:
 
 
 def accepted(jobs: FileJobs, key: str = "k", body: bytes = b"{}", **more: Any) -> str:
-    taken = jobs.accept("soar", key, body, body, **more)
+    taken = jobs.accept("soar", key, hashlib.sha256(body).digest(), body, **more)
     assert isinstance(taken, Accepted)
     return taken.id
 
@@ -114,9 +117,9 @@ def test_another_senders_job_is_not_told(jobs: FileJobs) -> None:
 def test_the_same_key_and_body_get_the_same_job(jobs: FileJobs) -> None:
     first = accepted(jobs)
 
-    waiting = jobs.accept("soar", "k", b"{}", b"{}")
+    waiting = jobs.accept("soar", "k", EMPTY, b"{}")
     jobs.finish(claimed(jobs).id, b"answer")
-    done = jobs.accept("soar", "k", b"{}", b"{}")
+    done = jobs.accept("soar", "k", EMPTY, b"{}")
 
     assert waiting == Repeated(first, None, JobState.WAITING)
     assert done == Repeated(first, b"answer", JobState.DONE)
@@ -139,12 +142,12 @@ def test_keys_of_different_senders_never_meet(jobs: FileJobs) -> None:
 def test_a_hostile_key_is_only_a_key(jobs: FileJobs, key: str) -> None:
     job_id = accepted(jobs, key)
 
-    assert jobs.accept("soar", key, b"{}", b"{}") == Repeated(job_id, None, JobState.WAITING)
+    assert jobs.accept("soar", key, EMPTY, b"{}") == Repeated(job_id, None, JobState.WAITING)
 
 
 def test_many_at_once_with_one_key_make_one_job(jobs: FileJobs) -> None:
     taken: list[object] = []
-    threads = [threading.Thread(target=lambda: taken.append(jobs.accept("soar", "k", b"{}", b"{}"))) for _ in range(16)]
+    threads = [threading.Thread(target=lambda: taken.append(jobs.accept("soar", "k", EMPTY, b"{}"))) for _ in range(16)]
 
     for thread in threads:
         thread.start()
@@ -289,9 +292,9 @@ def test_an_own_job_is_nobody_elses(jobs: FileJobs) -> None:
     job_id = accepted(jobs, own=True)
 
     assert jobs.claim() is None
-    assert jobs.accept("soar", "k", b"{}", b"{}", own=True) == Repeated(job_id, None, JobState.RUNNING)
+    assert jobs.accept("soar", "k", EMPTY, b"{}", own=True) == Repeated(job_id, None, JobState.RUNNING)
     jobs.finish(job_id, b"answer")
-    assert jobs.accept("soar", "k", b"{}", b"{}") == Repeated(job_id, b"answer", JobState.DONE)
+    assert jobs.accept("soar", "k", EMPTY, b"{}") == Repeated(job_id, b"answer", JobState.DONE)
 
 
 @pytest.mark.parametrize("end", ["release", "lease"])
@@ -360,7 +363,7 @@ def test_no_more_jobs_wait_than_may(settings: JobSettings, clock: Clock) -> None
     with pytest.raises(JobsFull, match="3 jobs are waiting, as many as may"):
         accepted(jobs, "4")
 
-    assert isinstance(jobs.accept("soar", "0", b"{}", b"{}"), Repeated)
+    assert isinstance(jobs.accept("soar", "0", EMPTY, b"{}"), Repeated)
     claimed(jobs)
     accepted(jobs, "4")
     jobs.close()
