@@ -134,17 +134,18 @@ class _Source:
         Raises:
             HandlerError: It was refused, or did not come in time.
         """
+        asked = {**document, "timeout_s": _TIMEOUT_S, "wait_s": _WAIT_S}
+        first = self._ask(route, asked, _WAIT_S + _SLACK_S)
         try:
-            return self._waited(route, document)
+            return self._waited(route, first)
         except HandlerError as exc:
             if exc.status != 404 or exc.fatal:
                 raise
-        return self._waited(route, document)  # the handler was restarted, and its jobs are gone
+        # the handler was restarted, and its jobs are gone
+        return self._waited(route, self._ask(route, asked, _WAIT_S + _SLACK_S))
 
-    def _waited(self, route: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _waited(self, route: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         ends_at = time.monotonic() + _TIMEOUT_S + _SLACK_S
-        asked = {**document, "timeout_s": _TIMEOUT_S, "wait_s": _WAIT_S}
-        answer = self._ask(route, asked, _WAIT_S + _SLACK_S)
         while isinstance(answer.get("job"), str):
             if time.monotonic() > ends_at:
                 raise HandlerError(f"No answer within {_TIMEOUT_S:.0f} s. Narrow the search, or try again later.")

@@ -58,11 +58,16 @@ class GeneratedCommand(GeneratingCommand):  # type: ignore[misc]  # the SDK has 
         if page.error and self._rows:
             self.write_warning("{}", f"Not all rows are here. {page.error}")
         elif page.error:
-            self.write_error("{}", page.error)
+            self._fail(page.error)
         for event in uniform(page.events):
             self._record_writer.write_record(event)
         self._rows += len(page.events)
         self._finished = page.last
+
+    def _fail(self, text: str) -> NoReturn:
+        """End the search as failed, for which the SDK has no words: no rows would read as *the EDR has none*."""
+        self._record_writer._write_chunk((("finished", True), ("error", text)), "")
+        raise SystemExit(0)
 
 
 def main(name: str) -> NoReturn:
@@ -99,8 +104,8 @@ def run(
     command = GeneratedCommand(pages(name, values, _asker(info, connect)))
     try:
         command.process([name], _Replayed(frame[0], {**_PRESENT, **info}, source), sink)
-    except BrokenPipeError:  # the search was cancelled
-        return 0
+    except (BrokenPipeError, SystemExit) as exc:  # the search was cancelled, or has failed with a text of its own
+        return exc.code if isinstance(exc, SystemExit) and isinstance(exc.code, int) else 0
     return 0
 
 

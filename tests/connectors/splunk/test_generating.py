@@ -239,12 +239,23 @@ class TestFailures:
         code, told = spoken(Handler(refused), "cbprocess", "query=a (b", frames=1)
 
         assert code == 0
-        assert told[1] == (
-            {"finished": True, "inspector": {"messages": [
-                ["ERROR", 'refused the query: at character 3, "(b": {never} closed.'],
-            ]}}, [],
-        )  # fmt: skip
+        assert told[1:] == [
+            ({"finished": True, "error": 'refused the query: at character 3, "(b": {never} closed.'}, [])
+        ]
         assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize("command", ["cbprocess", "cbbinary", "cbactivity", "cbhealth"])
+    def test_what_cannot_be_asked_fails_the_search(self, command: str) -> None:
+        """It ended with a banner and no rows, and the dashboards said that the EDR has no document of the file."""
+        args = {"cbactivity": [f"guid={GUID}"], "cbhealth": []}.get(command, ["query=x"])
+        down = HandlerError("cb.example.test refused the connection.", status=502)
+        handler = Handler(down)
+        handler.health = down
+
+        code, told = spoken(handler, command, *args, frames=1)
+
+        assert code == 0
+        assert told[1:] == [({"finished": True, "error": str(down)}, [])]
 
     def test_rows_before_a_failure_are_kept_with_one_warning(self) -> None:
         lost = HandlerError("splunkd gave no answer.")
@@ -258,7 +269,7 @@ class TestFailures:
     def test_without_an_address_of_splunkd_it_says_so(self) -> None:
         _code, told = spoken(Handler(), "cbhealth", frames=1, info={"splunkd_uri": None})
 
-        assert "splunkd told neither its address" in told[1][0]["inspector"]["messages"][0][1]
+        assert "splunkd told neither its address" in told[1][0]["error"]
 
     def test_warnings_of_the_handler_are_told_once(self) -> None:
         script = [
@@ -279,11 +290,20 @@ class TestFailures:
         assert [len(page.events) for page in told] == [1]
         assert [document.get("job") for _route, document in handler.asked] == [None, "j1", None]
 
-    @pytest.mark.parametrize("error", [HandlerError("not installed", status=404, fatal=True), HandlerError("slow")])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            HandlerError("not installed", status=404, fatal=True),
+            HandlerError("slow"),
+            HandlerError("cb.example.test has no events of this process.", status=404),
+        ],
+    )
     def test_other_failures_are_not_asked_again(self, error: HandlerError) -> None:
+        """A process that the EDR does not know cost it two requests each time: 404 was taken for a lost job."""
         handler = Handler(error)
 
         assert [page.error for page in found(handler, "cbactivity")] == [str(error)]
+        assert len(handler.asked) == 1
 
     def test_a_job_is_waited_for_until_its_time_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = iter(range(0, 1000, 25))
@@ -504,7 +524,7 @@ class TestInSplunk:
 
     def test_all_processes_sorted_in_pages(self, searched: Callable[..., Outcome]) -> None:
         outcome = searched("cbprocess", "query=start:[2000-01-01", "maxrows=5")
-        assert "at character" in outcome.banners[0]
+        assert "at character" in (outcome.error or "")
 
         outcome = searched("cbprocess", 'query="start:[2000-01-01 TO *]"', 'sort="start asc"', "maxrows=20")
         assert texts(outcome, "start") == sorted(texts(outcome, "start"))
@@ -551,20 +571,20 @@ class TestInSplunk:
         outcome = searched(command, *args)
 
         assert outcome.events == []
-        assert len(outcome.banners) == 1
-        assert said in outcome.banners[0]
+        assert outcome.banners == []
+        assert said in (outcome.error or "")
         assert "Traceback" not in outcome.log
         assert outcome.exit_code == 0
 
     def test_without_the_right_it_says_which(self, instance: Splunkd) -> None:
         outcome = instance.search("cbhealth", user=instance.user("guest"))
 
-        assert "cbsigned_use" in outcome.banners[0]
+        assert "cbsigned_use" in (outcome.error or "")
 
     def test_before_setup_it_says_what_to_do(self, fresh: Splunkd) -> None:
         outcome = fresh.search("cbprocess", ["query=a"], user=fresh.user("analyst", roles=["cbsigned_user"]))
 
-        assert len(outcome.banners) == 1
+        assert "is not set up" in (outcome.error or "")
         assert outcome.events == []
 
     def test_every_command_with_these_options_is_one_of_ours(self) -> None:
