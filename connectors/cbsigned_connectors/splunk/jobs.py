@@ -16,6 +16,8 @@ _RUNNING = 16
 _WAITING = 64
 _KEPT_S = 120.0
 _MOST_KEPT = 128
+_MOST_FETCHED = 4
+"""Answers kept after they went out, for whoever lost one on the way; one of 10,000 rows takes 20 MB and more."""
 
 
 class TooBusy(Exception):
@@ -32,6 +34,7 @@ class Job:
     Attributes:
         id: What its user asks again by; not to be guessed.
         done: Set when it has an answer or has failed.
+        fetched: Whether its answer went out.
     """
 
     def __init__(self, user: str, work: Callable[[], Any]) -> None:
@@ -39,6 +42,7 @@ class Job:
         self.user = user
         self.done = threading.Event()
         self.ended_at: Optional[float] = None
+        self.fetched = False
         self._work: Optional[Callable[[], Any]] = work
         self._answer: Any = None
         self._failure: Optional[BaseException] = None
@@ -55,6 +59,7 @@ class Job:
 
     def answer(self) -> Any:
         """Return what the work returned, or raise what it raised; only once `done` is set."""
+        self.fetched = True
         if self._failure is not None:
             raise self._failure
         return self._answer
@@ -147,10 +152,11 @@ class Jobs:
             del job
 
     def _forget(self) -> None:
-        """Drop what ended long ago, and the oldest of what ended where too much is kept."""
+        """Drop what ended long ago, and the oldest of what ended, or was fetched, where too much is kept."""
         now = self._clock()
         ended = [job for job in self._jobs.values() if job.ended_at is not None]
-        surplus = max(0, len(ended) - _MOST_KEPT)
-        for number, job in enumerate(ended):
-            if number < surplus or (job.ended_at or 0.0) + self._kept_s <= now:
+        fetched = [job for job in ended if job.fetched]
+        surplus = {*ended[:-_MOST_KEPT], *fetched[:-_MOST_FETCHED]}
+        for job in ended:
+            if job in surplus or (job.ended_at or 0.0) + self._kept_s <= now:
                 del self._jobs[job.id]
