@@ -111,10 +111,12 @@ class Stream:
         return metadata, chunk.pieces()
 
     def _layout(self, header: bytes, eol: bytes) -> Layout:
-        if eol != self._eol or len(self._layouts) > _MAX_LAYOUTS:
+        if eol != self._eol:  # the answers that are ready have a line end
             self._forget(0)
             self._layouts.clear()
             self._eol = eol
+        elif len(self._layouts) > _MAX_LAYOUTS:
+            self._layouts.clear()
         layout = self._layouts.get((header, eol))
         if layout is None:
             layout = self._layouts[header, eol] = Layout(header, eol, self._asked, list(self._plan.outputs))
