@@ -354,6 +354,10 @@ def _claim(signature: Signature, observables: ObservableSet) -> Optional[Signatu
 def _no_lineage(observables: ObservableSet, sources: Sources) -> str:
     if sources.processes is None:
         return "No source of processes is configured."
+    if observables.host is None and observables.foreign_id is not None:
+        return (
+            "The alert's process id is not one of Carbon Black's, and it names no host, so the process cannot be found."
+        )
     if observables.host is None:
         return "The alert names neither a process guid nor a host, so the process cannot be found."
     return "The alert has no process guid of Carbon Black's, and not enough else to find the process."

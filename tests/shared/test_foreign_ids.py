@@ -134,6 +134,18 @@ def test_carbon_black_is_never_asked_for_a_sysmon_guid() -> None:
     assert Cause.NO_OBSERVABLE in {gap.cause for gap in found.gaps}
 
 
+@pytest.mark.parametrize(
+    "record", [{"process_guid": GUID}, {"process_guid": GUID.strip("{}").lower(), "md5": "a" * 32}]
+)
+def test_a_foreign_id_alone_is_said_to_be_one(record: dict[str, str]) -> None:
+    """Of an event with Sysmon's ProcessGuid alone it was said that it names no process guid."""
+    (found,) = enrich([record], Sources(binaries=Recording(), processes=Recording()))
+
+    reasons = [gap.reason for gap in found.gaps]
+    assert any("process id is not one of Carbon Black's, and it names no host" in reason for reason in reasons)
+    assert not any("names neither a process guid" in reason for reason in reasons)
+
+
 def test_a_sysmon_guid_that_the_store_lacks_leaves_host_pid_and_time_to_find_the_process(tmp_path: Path) -> None:
     file = tmp_path / "events.json"
     file.write_text(json.dumps(flat(1)), encoding="utf-8")
