@@ -266,9 +266,11 @@ def _status(enrichment: Enrichment) -> str:
 
 
 def _failures(found: Sequence[Enrichment]) -> list[str]:
-    """Return each reason of a failed look-up once, the first few of them."""
+    """Return each reason of a failed look-up once, the first few of them, and none that only repeats another."""
     gaps: Iterable[Gap] = (gap for one in found for gap in one.gaps)
-    return list(dict.fromkeys(gap.reason for gap in gaps if gap.cause.failed))[:_MOST_WARNINGS]
+    reasons = list(dict.fromkeys(gap.reason for gap in gaps if gap.cause.failed))[: 2 * _MOST_WARNINGS]
+    told = [text for text in reasons if not any(other in text for other in reasons if other != text)]
+    return told[:_MOST_WARNINGS]
 
 
 def _at(document: Any, path: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ from cbsigned.settings import parse_settings
 from cbsigned_connectors.splunk import service
 from cbsigned_connectors.splunk.health import Health
 from cbsigned_connectors.splunk.service import Keeping, Service, answer_of
-from edr_server import TOKEN, EdrServer
+from edr_server import TOKEN, EdrServer, Fault
 
 MD5 = "a" * 32
 GUID, PARENT = "00000001-0000-0a1c-01d1-000000000002", "00000001-0000-0a1b-01d1-000000000001"
@@ -94,6 +94,16 @@ def test_hits_misses_and_requests_are_counted(asked: Service, edr: EdrServer) ->
     assert found["edr_requests"] == len(edr.requests) == 2
     assert found["answers"] == {"Signed": 2, "Unknown": 1}
     assert found["gaps"] == {"not found": 1}
+
+
+def test_one_failure_is_one_warning(asked: Service, edr: EdrServer) -> None:
+    """With a wrong token `| cblineage` said the same sentence twice, as the hash's reason and the process's."""
+    edr.fail("process", Fault(status=401))
+
+    found = rows(asked, {"process_guid": GUID}, lineage=True)
+
+    (warning,) = found["warnings"]
+    assert warning.count("refused the API token") == 1
 
 
 def test_nothing_to_look_up_is_an_answer(asked: Service) -> None:
