@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from cbsigned.edr.events import KINDS
+from cbsigned.errors import SourceQueryError
 from cbsigned.observables import parse_guid, printable
 from cbsigned.timing import Deadline
 from cbsigned_connectors.splunk.service import Service
@@ -138,8 +139,14 @@ def _process(document: Document) -> Question:
 
 def _activity(document: Document) -> Question:
     guid, kinds = _guid(document), document.get("kinds")
-    if kinds is not None and (not isinstance(kinds, list) or not kinds or not all(k in KINDS for k in kinds)):
-        raise BadRequest(f"kinds is not a list of some of {', '.join(KINDS)}. Leave it out for all.")
+    if kinds is not None and (not isinstance(kinds, list) or not kinds or not all(isinstance(k, str) for k in kinds)):
+        raise BadRequest("kinds is not a list of texts. Leave it out for all.")
+    unknown = next((kind for kind in kinds or () if kind not in KINDS), None)
+    if unknown is not None:
+        raise SourceQueryError(
+            f"kinds has {printable(unknown, 40)}: expected some of {', '.join(KINDS)}, with commas. "
+            "Leave it out for all."
+        )
     start = int(_number(document, "start", 0, 10_000_000, 0))
     rows = int(_number(document, "rows", 1, 10_000, 500))
 
@@ -156,7 +163,7 @@ QUESTIONS: Mapping[str, Callable[[Document], Question]] = {
     "process": _process,
     "activity": _activity,
 }
-"""Route → what reads its question; raises `BadRequest`."""
+"""Route → what reads its question; raises `BadRequest`, or `SourceQueryError` for a value that a user typed."""
 
 
 def _times(document: Document, timeout_s: float, wait_s: Optional[float]) -> tuple[float, Optional[float]]:
@@ -170,7 +177,10 @@ def _guid(document: Document) -> str:
     guid = parse_guid(document.get("guid"))
     if guid is None:
         shown = printable(str(document.get("guid")), 60)
-        raise BadRequest(f"guid is {shown}: expected a process guid, 36 characters such as 00000001-0000-0a1c-….")
+        raise SourceQueryError(
+            f"guid is {shown}: expected a process guid of Carbon Black's, 36 characters such as "
+            "00000001-0000-0a1c-01d5-0c2d1f3e5a7b. Check the field it is from."
+        )
     return guid
 
 

@@ -560,9 +560,9 @@ class TestInSplunk:
         [
             ("cbprocess", ['query="process_name:a.exe (b"'], "This ( is never closed."),
             ("cbprocess", ['query="a"', "sort=up"], "expected a field and asc or desc"),
-            ("cbactivity", ["guid=x"], "expected a process guid"),
+            ("cbactivity", ["guid=x"], 'guid is "x": expected a process guid'),
             ("cbactivity", [f"guid={GUID}"], "has no events of process"),
-            ("cbactivity", [f"guid={GUID}", "kinds=all"], "kinds is not a list of some of filemod"),
+            ("cbactivity", [f"guid={GUID}", "kinds=netconn,all"], 'kinds has "all": expected some of filemod'),
         ],
     )
     def test_what_cannot_be_answered_is_a_sentence(
@@ -573,6 +573,7 @@ class TestInSplunk:
         assert outcome.events == []
         assert outcome.banners == []
         assert said in (outcome.error or "")
+        assert "cannot read the request" not in (outcome.error or "")  # as it said of a guid that somebody typed
         assert "Traceback" not in outcome.log
         assert outcome.exit_code == 0
 
