@@ -32,6 +32,8 @@ class ObservableSet:
         claimed: What the alert itself says of the signature; it never overrides the source.
         process: The process as the alert describes it, where it has a guid.
         problems: One sentence for each value that was given and could not be used.
+        origins: (field, path in the record) for what a mapping or the generic walker found; empty where the format
+            itself says where its fields stand.
     """
 
     role: Role
@@ -50,6 +52,7 @@ class ObservableSet:
     claimed: Optional[BinaryRecord] = None
     process: Optional[Process] = None
     problems: tuple[str, ...] = ()
+    origins: tuple[tuple[str, str], ...] = ()
 
     @property
     def file_hash(self) -> Optional[str]:
@@ -69,7 +72,8 @@ class Alert:
     """One alert, read.
 
     Attributes:
-        format: Which of the known shapes it has: `cb-forwarder`, `cb-process`, `cb-binary` or `row`.
+        format: Which of the known shapes it has: a name of `cbsigned.formats.FORMATS`, a mapping's own, or
+            `cb-forwarder`, `cb-process` and `cb-binary` for Carbon Black EDR's three.
         kind: The platform's own word for it, `watchlist.hit.process` for example.
         sets: 0 or more; the acting process first.
         problems: One sentence for each part of the alert that was passed over.
