@@ -1,0 +1,283 @@
+"""The generic walker: finds hashes and process guids in any JSON, says where, and never mixes two files' hashes.
+
+What a key is called ranks above what a value looks like; look-alikes (IMPHASH, thumbprints, trace ids, …) are
+no file's hashes whatever they look like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any, NamedTuple, Optional
+
+from cbsigned.alert import Alert, ObservableSet, Role
+from cbsigned.formats.fields import described
+from cbsigned.formats.jsontext import load
+from cbsigned.formats.keys import fact_of, hash_rank, is_guid_key, is_look_alike, role_of, words_of
+from cbsigned.formats.values import first, first_time, text_of
+from cbsigned.observables import Hashes, is_foreign, parse_pid, parse_process_id, read_hashes
+from cbsigned.timing import parse_time
+
+__all__ = ["MAX_LEVELS", "MAX_NODES", "read"]
+
+MAX_LEVELS = 12
+"""How deep is looked."""
+MAX_NODES = 20_000
+"""How many values are looked at."""
+_MAX_SETS = 100
+_MAX_TEXT = 262_144
+
+_PLAIN = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
+_NAMED = re.compile(r"\b(?:MD5|SHA-?1|SHA-?256)\s*[=:]\s*[0-9a-f]{32,64}\b", re.ASCII | re.IGNORECASE)
+_CLOUD_GUID = re.compile(r"[0-9A-Z]{6,12}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{6,16}", re.ASCII)
+_FOLDED = ("hash", "hashes", "file", "image", "ext", "executable", "details")
+_KINDS = ("md5", "sha1", "sha256")
+_GUID = "process_guid"
+_FIRST = ("process", "image", "", "file")  # of several files in one object, which is the process's own
+
+
+class _Leaf(NamedTuple):
+    """One value: its keys, its path as written, the path of the object that has it, and the rest of that object."""
+
+    keys: tuple[str, ...]
+    path: str
+    holder: str
+    value: Any
+    beside: Mapping[str, Any]
+
+
+class _Found(NamedTuple):
+    """One observable: where it belongs, whose it is, which file's, how good its place is, and what it is."""
+
+    home: str
+    role: Optional[Role]
+    family: str
+    rank: int
+    field: str
+    value: Any
+    path: str
+
+
+def read(record: Mapping[str, Any]) -> Optional[Alert]:
+    """Return what can be looked up in any record, with the path of each observable in `origins`.
+
+    References:
+        - alert-formats §5
+    """
+    walk = _Walk()
+    sets = _sets([o for leaf in walk.leaves(record) for o in _observables(leaf)])
+    problems = [walk.cut] if walk.cut else []
+    if len(sets) > _MAX_SETS:
+        problems.append(f"{len(sets) - _MAX_SETS} of {len(sets)} files and processes in this record were not read.")
+    return Alert(
+        format="generic",
+        id=first(record, "id", "alert_id", "uuid", "event_id"),
+        title=first(record, "title", "name", "rule_name", "message", "search_name"),
+        at=first_time(record, "@timestamp", "timestamp", "time", "_time"),
+        link=first(record, "url", "link", "alert_url"),
+        sets=tuple(sets[:_MAX_SETS]),
+        problems=tuple(problems),
+    )
+
+
+class _Walk:
+    """One walk, in the order in which the record is written, within its limits."""
+
+    def __init__(self) -> None:
+        self.nodes = 0
+        self.cut = ""
+
+    def leaves(self, record: Mapping[str, Any]) -> Iterator[_Leaf]:
+        """Yield all values that are no objects, those of JSON in texts too."""
+        waiting: list[tuple[_Leaf, int]] = [(_Leaf((), "", "", record, {}), 0)]
+        while waiting:
+            leaf, level = waiting.pop()
+            self.nodes += 1
+            if self.nodes > MAX_NODES:
+                self.cut = f"Only the first {MAX_NODES} values of this record were looked at."
+                return
+            value = _unpacked(leaf.value) if isinstance(leaf.value, str) else leaf.value
+            if not isinstance(value, (Mapping, list)):
+                yield leaf
+            elif level >= MAX_LEVELS:
+                self.cut = f"What lies deeper than {MAX_LEVELS} levels in this record was not looked at."
+            else:
+                room = max(0, MAX_NODES - self.nodes)
+                waiting += [(inner, level + 1) for inner in reversed(_parts(leaf, value, room))]
+
+
+def _parts(leaf: _Leaf, value: Any, most: int) -> list[_Leaf]:
+    """Return what is inside an object or a list."""
+    if isinstance(value, list):
+        return [leaf._replace(path=f"{leaf.path}[{n}]", value=item) for n, item in enumerate(value[:most])]
+    return [
+        _Leaf((*leaf.keys, str(name)), f"{leaf.path}.{name}" if leaf.path else str(name), leaf.path, item, value)
+        for name, item in islice(value.items(), most)
+    ]
+
+
+def _unpacked(text: str) -> Any:
+    """Return the object of a text that is JSON, else the text."""
+    if text[:1] == "{" and len(text) <= _MAX_TEXT:
+        try:
+            return load(text, values=MAX_NODES)
+        except ValueError:
+            return text
+    return text
+
+
+def _observables(leaf: _Leaf) -> Iterator[_Found]:
+    """Yield what one value gives: hashes, a guid, or one plain fact."""
+    if leaf.value is None or isinstance(leaf.value, bool) or not leaf.keys:
+        return
+    last = words_of(leaf.keys[-1])
+    words = tuple(word for key in leaf.keys for word in words_of(key))
+    home, role = _home(leaf, last), role_of(words)
+    text = leaf.value.strip() if isinstance(leaf.value, str) else ""
+    hashes = _hashes(text, leaf, words, last)
+    if hashes is not None:
+        family = _family(leaf, last)
+        for kind in _KINDS:
+            if getattr(hashes, kind):
+                yield _Found(home, role, family, hash_rank(words, last), kind, getattr(hashes, kind), leaf.path)
+        return
+    guid = _guid(text, last)
+    if guid is not None:
+        yield _Found(home, role, "", 0 if is_guid_key(last) else 2, _GUID, guid, leaf.path)
+        return
+    fact = fact_of(last) or ((("host", 50)) if last == ("name",) and "host" in words[-3:] else None)
+    if fact is not None and (role is not None or "_".join(last) not in ("name", "path")):
+        value = parse_pid(leaf.value) if fact[0] == "pid" else text_of(leaf.value)
+        if value is not None:
+            yield _Found(home, role, "", fact[1], fact[0], value, leaf.path)
+
+
+def _hashes(text: str, leaf: _Leaf, words: tuple[str, ...], last: tuple[str, ...]) -> Optional[Hashes]:
+    """Return the hashes in a text, or None where it has none, or they are no file's."""
+    if len(text) < 32 or len(text) > 4096:
+        return None
+    plain = _PLAIN.fullmatch(text)
+    if not plain and not _NAMED.search(text):
+        return None
+    if is_look_alike(words, last) or any(
+        is_look_alike(words_of(v), words_of(v)) for n, v in leaf.beside.items() if isinstance(v, str) and _tells(n, v)
+    ):
+        return None
+    found = read_hashes(text if plain else [match.group(0).replace("-", "") for match in _NAMED.finditer(text)])
+    return found if found.md5 or found.sha1 or found.sha256 else None
+
+
+def _tells(name: object, value: str) -> bool:
+    """Whether a field beside a value says what kind of value it is: `{"type": "imphash", "value": …}`."""
+    words = words_of(str(name))
+    return len(value) <= 40 and any(w in ("algorithm", "algo", "type", "kind", "name", "key", "label") for w in words)
+
+
+def _guid(text: str, last: tuple[str, ...]) -> Optional[str]:
+    """Return a process id: Carbon Black's wherever it stands, another product's where the key says what it is."""
+    if not 8 <= len(text) <= 256:
+        return None
+    found = parse_process_id(text)
+    if found is not None and not is_foreign(found):
+        return None if any(word in ("uuid", "trace", "session", "event") for word in last) else found
+    if is_guid_key(last) and text.strip("{}0-"):
+        return found or text
+    return text if _CLOUD_GUID.fullmatch(text) else None
+
+
+def _home(leaf: _Leaf, last: tuple[str, ...]) -> str:
+    """Return the path of the object that a value describes: an image file's hash describes its process."""
+    path = leaf.holder
+    while path:
+        tail = path.rpartition(".")[2]
+        words, index = words_of(tail.partition("[")[0]), "[" in tail
+        if not words or not any(word in _FOLDED for word in words):
+            break
+        if index and not (words[-1] in ("hash", "hashes") and not any(kind in last for kind in _KINDS)):
+            break  # items of a list are files of their own, but for `hashes[].value`
+        if not all(word in _FOLDED or word in ("process", "parent") for word in words):
+            break
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _family(leaf: _Leaf, last: tuple[str, ...]) -> str:
+    """Return the words before a hash's name, and its place in a list: others are another file's."""
+    index = leaf.path[leaf.path.rindex("[") :] if leaf.path.endswith("]") else ""
+    return "_".join(w for w in last if w not in (*_KINDS, "hash", "hashes", "value")) + index
+
+
+class _Group:
+    """What was found in one object of one role: hashes by family, guids, and everything else once."""
+
+    def __init__(self) -> None:
+        self.families: dict[str, dict[str, _Found]] = {}
+        self.guids: dict[str, _Found] = {}
+        self.facts: dict[str, _Found] = {}
+
+    def add(self, found: _Found) -> None:
+        """Take in one observable; the better place wins, and a second hash of a kind is another file's."""
+        if found.field == _GUID:
+            self.guids.setdefault(found.value, found)
+        elif found.field in _KINDS:
+            family, number = found.family, 1
+            while self.families.get(family, {}).get(found.field, found).value != found.value:
+                number += 1
+                family = f"{found.family}#{number}"
+            self.families.setdefault(family, {}).setdefault(found.field, found)
+        elif found.field not in self.facts or found.rank < self.facts[found.field].rank:
+            self.facts[found.field] = found
+
+    def sets(self, role: Optional[Role], host: Optional[_Found]) -> Iterator[ObservableSet]:
+        """Yield one set for each file, and for each guid beyond the first."""
+        acting = bool(self.guids or "pid" in self.facts or "cmdline" in self.facts)
+        whose = role or (Role.PROCESS if acting else Role.TARGET_FILE)
+        families = sorted(self.families.items(), key=lambda f: _FIRST.index(f[0]) if f[0] in _FIRST else len(_FIRST))
+        guids = sorted(self.guids.values(), key=lambda g: g.rank)
+        facts = [*self.facts.values(), *([host] if host else [])]
+        if families or guids:
+            main = [*(families[0][1].values() if families else ()), *guids[:1], *facts]
+            yield _set(whose, main)
+        for _name, hashes in families[1:]:
+            yield _set(
+                Role.TARGET_FILE if whose is Role.PROCESS else whose, [*hashes.values(), *([host] if host else [])]
+            )
+        for guid in guids[1:]:
+            yield _set(whose, [guid, *([host] if host else [])])
+
+
+def _sets(found: list[_Found]) -> list[ObservableSet]:
+    """Return the sets of all objects, each file or process once."""
+    host = _host(found)
+    of_process = {f.home for f in found if f.role is Role.PROCESS}
+    groups: dict[tuple[str, Optional[Role]], _Group] = {}
+    for f in found:
+        if f.field != "host":
+            role = Role.PROCESS if f.role is None and f.home in of_process else f.role
+            groups.setdefault((f.home, role), _Group()).add(f)
+    told: dict[tuple[object, ...], ObservableSet] = {}
+    for (_home, role), group in groups.items():
+        for s in group.sets(role, host):
+            told.setdefault((s.md5, s.sha1, s.sha256, s.process_guid, s.foreign_id), s)
+    order = list(Role)
+    return sorted(told.values(), key=lambda s: order.index(s.role))
+
+
+def _host(found: list[_Found]) -> Optional[_Found]:
+    """Return the host of the record, where one place is better than all others or they agree."""
+    hosts = sorted((f for f in found if f.field == "host"), key=lambda f: f.rank)
+    best = [f for f in hosts if f.rank == hosts[0].rank]
+    return best[0] if best and len({f.value for f in best}) == 1 else None
+
+
+def _set(role: Role, found: list[_Found]) -> ObservableSet:
+    value = {f.field: f.value for f in found}
+    hashes = Hashes(value.get("md5"), value.get("sha1"), value.get("sha256"))
+    given = described(
+        role, hashes, id=value.get(_GUID), name=value.get("name"), path=value.get("path"), pid=value.get("pid"),
+        host=value.get("host"), user=value.get("user"), cmdline=value.get("cmdline"),
+        started_at=parse_time(value.get("started_at")),
+    )  # fmt: skip
+    return replace(given, origins=tuple((f.field, f.path) for f in found))
