@@ -49,7 +49,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "cache": ("signed_s", "unknown_s", "process_s"),
 }
 """What the conf file may set; the token is kept elsewhere, and no file of the search head is a cache."""
-_WHERE = ("url", "ca_file", "tls_hostname", "proxy", "verify_tls")
+_WHERE = ("url", "ca_file", "tls_hostname", "proxy")
 _OTHER_SERVER = (
     "Server, proxy or certificate settings differ from the stored ones, and the stored token is only sent to the "
     "stored server. Enter the token again, or save first."
@@ -61,6 +61,7 @@ _SETUP = "An administrator sets it on the setup page of the app (Apps > Manage A
 _NO_URL = f"cbsigned is not set up: there is no server URL. {_SETUP}"
 _KEY = re.compile(r"[\x21-\x7e]{1,16384}", re.ASCII)
 _MASKED = re.compile(r"\*+")
+_YES = ("yes", "true", "on", "1")
 
 
 class NotConfigured(ConfigError):
@@ -261,7 +262,10 @@ def _known(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str
 
 def _same_server(typed: Mapping[str, Mapping[str, str]], stored: Mapping[str, Mapping[str, str]]) -> bool:
     """Whether the stored token would go where it goes anyway, and as well protected on the way."""
-    return all(typed["edr"].get(name) == stored["edr"].get(name) for name in _WHERE)
+    same = all(typed["edr"].get(name) == stored["edr"].get(name) for name in _WHERE)
+    # splunkd may tell yes as true, which the page then sends back
+    verified = [settings["edr"].get("verify_tls", "yes").lower() in _YES for settings in (typed, stored)]
+    return same and verified[0] == verified[1]
 
 
 def _get(service: Any, path: str, **query: Any) -> Mapping[str, Any]:

@@ -222,6 +222,16 @@ def test_the_stored_token_is_tried_on_the_stored_server(splunkd: SmallSplunkd) -
     assert found[0]["ok"]
 
 
+@pytest.mark.parametrize(("stored", "typed"), [(True, "true"), ("yes", "yes"), ("1", "true")])
+def test_the_stored_server_is_itself_however_yes_is_written(splunkd: SmallSplunkd, stored: Any, typed: str) -> None:
+    """A splunkd that tells `verify_tls = yes` as true: the test wanted the token anew although nothing was changed."""
+    with EdrServer() as edr:
+        splunkd.conf["edr"].update(url=edr.url, verify_tls=stored)
+        found = pressed(splunkd, {"edr": {"url": edr.url, "verify_tls": typed}})
+
+    assert found[0]["ok"]
+
+
 @pytest.mark.parametrize(
     "changed",
     [

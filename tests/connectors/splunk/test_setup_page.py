@@ -195,6 +195,22 @@ def test_a_test_without_a_typed_token_leaves_the_stored_one_to_the_handler(page:
     assert question["settings"]["edr"]["verify_tls"] == "no"
 
 
+@pytest.mark.parametrize("listing", [(403, {}), (200, {"entry": []})], ids=["refused", "empty"])
+def test_who_may_not_list_passwords_can_test_the_stored_settings(
+    page: Page, web: SplunkWeb, listing: tuple[int, dict[str, Any]]
+) -> None:
+    """The role cbsigned_admin may not: the page demanded a token and sent nothing."""
+    web.token, web.conf["edr"] = TOKEN, {"url": "https://cb.example.test"}
+    web.findings = [{"ok": True, "topic": "server", "text": "cb.example.test is Carbon Black EDR 7.5.0."}]
+    web.answers[PASSWORDS] = listing
+    opened(page, web)
+
+    press(page, "test")
+
+    assert "token" not in json.loads(web.bodies(TEST)[0])
+    assert said(page).startswith("The connection works:")
+
+
 def test_what_a_server_says_is_text_not_markup(page: Page, web: SplunkWeb) -> None:
     hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
     web.findings = [{"ok": False, "topic": hostile, "text": hostile}]

@@ -36,7 +36,7 @@
   const TOKEN = PASSWORDS + "/cbsigned%3Aedr_token%3A";
   const WAIT_MS = 120000;
   const inputs = {};
-  const state = {stored: false, verify_tls: "yes"};
+  const state = {stored: false, url: "", verify_tls: "yes"};
 
   function element(tag, attributes, children) {
     const made = document.createElement(tag);
@@ -163,6 +163,7 @@
         const value = content[field.name];
         inputs[field.name].input.value = value === undefined || value === null ? field.default : String(value);
       });
+      if (section === "edr") { state.url = inputs.url.input.value; }
       if (section === "edr" && content.verify_tls !== undefined) { state.verify_tls = String(content.verify_tls); }
     }
     /* f=realm: the names alone, so that no secret comes to the browser */
@@ -209,7 +210,8 @@
   }
 
   async function test() {
-    if (!validate(true)) { return; }
+    /* who may test need not be allowed to list passwords; where a server is stored, the handler knows of a token */
+    if (!validate(state.url === "")) { return; }
     tell("status", "Asking the server …");
     const question = {settings: settings()};
     question.settings.edr.verify_tls = state.verify_tls;
