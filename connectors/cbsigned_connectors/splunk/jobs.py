@@ -105,7 +105,7 @@ class Jobs:
             work: Called once, in another thread; it must end by itself.
 
         Raises:
-            TooBusy: As many as may are running and waiting.
+            TooBusy: As many as may are running and waiting, or there is no thread to be had.
         """
         job = Job(user, work)
         with self._lock:
@@ -117,7 +117,7 @@ class Jobs:
             another = self._running < self._most_running
             self._running += 1 if another else 0
         if another:
-            threading.Thread(target=self._work, name="cbsigned-job", daemon=True).start()
+            self._begin(job)
         return job
 
     def find(self, user: str, job_id: str) -> Job:
@@ -137,6 +137,19 @@ class Jobs:
         """Forget a job that nobody will ask for: its answer went out at once."""
         with self._lock:
             self._jobs.pop(job.id, None)
+
+    def _begin(self, job: Job) -> None:
+        """Start a thread; where the system gives none, the job is left to those that run, or refused."""
+        try:
+            threading.Thread(target=self._work, name="cbsigned-job", daemon=True).start()
+        except RuntimeError as exc:
+            with self._lock:
+                self._running -= 1
+                if self._running or job not in self._queue:
+                    return
+                self._queue.remove(job)
+                del self._jobs[job.id]
+            raise TooBusy(f"the system gives it no thread ({exc})") from None
 
     def _work(self) -> None:
         """Run jobs until none waits."""

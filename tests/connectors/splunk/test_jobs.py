@@ -119,3 +119,36 @@ def test_answers_that_went_out_are_let_go_but_for_the_last() -> None:
     with pytest.raises(UnknownJob):
         jobs.find("ann", started[0])
     assert len(jobs._jobs) < 10
+
+
+def test_a_system_without_threads_refuses_and_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread that could not be started took a place for good, and after 16 of them nothing was answered."""
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    jobs = Jobs(running=2, waiting=1)
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refused)
+        for _ in range(5):
+            with pytest.raises(TooBusy, match="gives it no thread"):
+                jobs.start("ann", lambda: 1)
+
+    assert (jobs.running, jobs.waiting) == (0, 0)
+    assert jobs.start("ann", lambda: 1).done.wait(10)
+
+
+def test_a_thread_that_is_missing_leaves_the_job_to_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, go = Jobs(running=2, waiting=1), threading.Event()
+    jobs.start("ann", lambda: go.wait(10))
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refused)
+        second = jobs.start("ann", lambda: 2)
+    go.set()
+
+    assert second.done.wait(10)
+    assert second.answer() == 2
