@@ -245,6 +245,18 @@ def test_the_example_search_is_disabled_bounded_and_carries_risk_fields() -> Non
     assert search["search"].index("stats") < search["search"].index("| cbsigned ")
 
 
+def test_the_risk_message_is_there_for_events_without_a_path() -> None:
+    """In eval a text joined with nothing is nothing: files of events without `path` had no risk_message."""
+    (search,) = conf("savedsearches.conf").values()
+
+    (message,) = re.findall(r"risk_message=(.*)", search["search"])
+    assert "coalesce(mvindex(process_path, 0), cbsigned_hash)" in message
+    optional = re.sub(r"coalesce\(.*, cbsigned_hash\)", "", message)
+    assert set(re.findall(r"\b[a-z]\w*\b", re.sub(r'"[^"]*"', "", optional))) == {
+        "cbsigned_status", "hosts", "cbsigned_why",
+    }  # fmt: skip
+
+
 def used_macros() -> set[str]:
     places = [*APP.glob("default/data/ui/views/*.xml"), APP / "default/savedsearches.conf", APP / "default/macros.conf"]
     text = "".join(re.sub(r"(?m)^#.*$", "", path.read_text(encoding="utf-8")) for path in places)
