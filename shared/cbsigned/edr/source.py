@@ -81,7 +81,9 @@ class EdrSource:
             SourceError: `/api/info` could not be read for another reason than a missing right or route.
         """
         if not self._version_lock.acquire(timeout=deadline.remaining()):
-            raise SourceTimeout(f"{self._client.host} did not tell its version in time. Raise deadline_s.")
+            raise SourceTimeout(
+                f"{self._client.host} did not tell its version in time. Raise the time limit (deadline_s)."
+            )
         try:
             if self._version is None:
                 self._version = self._read_version(deadline)

@@ -147,7 +147,7 @@ class EdrClient:
             if asked_s is not None and asked_s > deadline.remaining():
                 raise SourceBusy(
                     f"{self.host} asks us to wait {asked_s:.0f} s, longer than the {deadline.remaining():.1f} s left. "
-                    "Try again later, or raise deadline_s."
+                    "Try again later, or raise the time limit (deadline_s)."
                 )
             wait_s = self._wait_s(attempt, asked_s)
             if attempt >= self._settings.retries or wait_s >= deadline.remaining():
@@ -204,7 +204,9 @@ class EdrClient:
     def _watch(self, deadline: Deadline) -> Watch:
         left = deadline.remaining()
         if left <= 0:
-            raise _InHaste(f"{self.host} was not asked: the time for this call was over. Raise deadline_s.")
+            raise _InHaste(
+                f"{self.host} was not asked: the time for this call was over. Raise the time limit (deadline_s)."
+            )
         return Watch(min(left, self._settings.timeout_s))
 
     def _exchange(self, path: str, parameters: Mapping[str, Parameter], watch: Watch) -> Union[Answer, _Failed]:
@@ -265,7 +267,7 @@ class EdrClient:
         if not self._slots.acquire(timeout=deadline.remaining()):
             raise _InHaste(
                 f"{self.host} was not asked within {deadline.seconds:.1f} s: {self.parallel} other requests took all "
-                "the time. Raise deadline_s, or parallel in [edr]."
+                "the time. Raise the time limit (deadline_s), or parallel in [edr]."
             )
         try:
             yield
@@ -276,7 +278,7 @@ class EdrClient:
         kind = SourceTimeout if watch.seconds >= min(_FAIR_CHANCE_S, self._settings.timeout_s) else _InHaste
         return kind(
             f"{self.host} gave no whole answer within {watch.seconds:.1f} s. "
-            "Raise timeout_s or deadline_s, or look at the server's load."
+            "Raise timeout_s or the time limit (deadline_s), or look at the server's load."
         )
 
 

@@ -172,7 +172,7 @@ class StoreSource:
     def _late(self, deadline: Deadline) -> SourceTimeout:
         return SourceTimeout(
             f"The store {self._path.name} gave no whole answer within {deadline.seconds:g} s. "
-            "Ask for less, or raise deadline_s."
+            "Ask for less, or raise the time limit (deadline_s)."
         )
 
     def _binaries(self, db: sqlite3.Connection, hashes: Sequence[str]) -> dict[str, tuple[BinaryRecord, ...]]:
