@@ -50,27 +50,28 @@ EVENT_FIELDS = {
     "cbsigned_age_s": "Seconds since the record was read from the EDR.",
     "cbsigned_certainty": "How sure the status is.",
     "cbsigned_verdict": "The conclusion in a few words.",
-    "cbsigned_notes": "What else must be known; multi-value.",
-    "cbsigned_not_known": "What is not known, with reasons; multi-value.",
     "cbsigned_complete": "`false` where a look-up failed that may succeed later.",
-    "cbsigned_lineage": "Process and ancestors with their statuses, newest first, parted by `<-`.",
-    "cbsigned_lineage_names": "The same, names alone; multi-value.",
-    "cbsigned_lineage_statuses": "The same, statuses alone; multi-value.",
     "cbsigned_lineage_depth": "Number of ancestors.",
     "cbsigned_lineage_ended": "Why the walk ended, in a word.",
     "cbsigned_lineage_why": "The same as a sentence.",
     "process_name": "File name.",
     "process_path": "Full path.",
-    "process": "Command line.",
     "process_id": "Process id.",
     "process_guid": "Process guid.",
     "process_md5": "MD5 of the image.",
     "process_sha256": "SHA-256 of the image.",
     "dest": "Host.",
     "user": "User.",
+    "cbsigned_notes": "What else must be known; multi-value.",
+    "cbsigned_not_known": "What is not known, with reasons; multi-value.",
+    "cbsigned_lineage": "Process and ancestors with their statuses, newest first, parted by `<-`.",
+    "cbsigned_lineage_names": "The same, names alone; multi-value.",
+    "cbsigned_lineage_statuses": "The same, statuses alone; multi-value.",
+    "process": "Command line.",
     "others": "What else the alert names, a parent or a written file: `others{}.role`, `name`, `md5`, `status`, `why`.",
 }
-"""Field → what it holds, in the order of the event; what is not known is not in it."""
+"""Field → what it holds, in the order of the event; what is not known is not in it. What may be long stands last:
+Splunk takes fields from the first 5,000 characters of JSON (`[spath] extraction_cutoff` in limits.conf)."""
 
 _CARRIED = ("rid", "orig_sid", "orig_rid", "event_id")
 _MAX_TEXT = 8_192

@@ -32,7 +32,7 @@ from cbsigned.store.ingest import ingest
 from cbsigned.store.source import StoreSource
 from cbsigned.timing import Deadline
 from cbsigned_connectors.splunk.alert_action import TOTAL_S, run
-from cbsigned_connectors.splunk.alert_events import EVENT_FIELDS
+from cbsigned_connectors.splunk.alert_events import EVENT_FIELDS, event_line
 from cbsigned_connectors.splunk.alert_payload import PARAMETERS
 
 KEY = "Xsession^key-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -249,6 +249,31 @@ def test_events_say_where_they_belong(action: Action, port: Port) -> None:
     }
     assert len(text.splitlines()) == 1
     assert list(port.events[0]) == [name for name in EVENT_FIELDS if name in port.events[0]]
+
+
+def test_long_values_stand_behind_what_splunk_must_find() -> None:
+    """A command line of 8,000 characters stood before guid, MD5 and host, past where Splunk reads fields from JSON."""
+    names = ("name", "path", "pid", "process_guid", "md5", "sha256", "host", "user")
+    subject: dict[str, Any] = dict.fromkeys(names, "x")
+    subject.update(cmdline="y" * 20_000, reason="z", lineage=None, gaps=[])
+    document = {
+        "status": "Signed", "reason": "z", "complete": True, "enriched_at": "2026-11-22T01:02:03Z",
+        "subjects": [subject], "gaps": [], "alert": None,
+    }  # fmt: skip
+
+    line = event_line(document, {"sid": "1", "rid": "0", "enrichment_id": "a" * 32}).decode()
+
+    assert len(line) > 8_192
+    for name in (
+        "process_guid",
+        "process_md5",
+        "process_sha256",
+        "dest",
+        "user",
+        "cbsigned_status",
+        "cbsigned_complete",
+    ):
+        assert line.index(f'"{name}":') < 5_000
 
 
 def test_every_key_that_is_sent_is_the_session_key(action: Action, port: Port) -> None:
