@@ -7,16 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
+from cbsigned.binary import unknown_signature
 from cbsigned.enrichment import Enrichment
 from cbsigned.gaps import Cause
-from cbsigned.render.document import Document, enrichment_document
+from cbsigned.render.document import Document, enrichment_document, signature_document
 from cbsigned.render.ecs import ecs_fields
 from cbsigned.render.html import html_card
 from cbsigned.render.markdown import markdown_card
 from cbsigned.render.ocsf import ocsf_event
+from cbsigned.status import SigningStatus
 from cbsigned_connectors.webhook.models import ProblemError
 
-__all__ = ["FORMATS", "JSON", "Answer", "Wish", "answer_of", "json_bytes", "wish_of"]
+__all__ = [
+    "FORMATS",
+    "JSON",
+    "Answer",
+    "Told",
+    "Wish",
+    "answer_of",
+    "documents_of",
+    "json_bytes",
+    "signatures_of",
+    "wish_of",
+]
 
 JSON = "application/json"
 _MARKDOWN, _HTML = "text/markdown; charset=utf-8", "text/html; charset=utf-8"
@@ -30,6 +43,7 @@ _MAX_ACCEPT = 1000
 _RETRY_AFTER_S = 30
 _DOWN = frozenset({Cause.UNAVAILABLE, Cause.REFUSED, Cause.UNREADABLE, Cause.BLOCKED})
 _CARD_CHARS = 30_000
+_MOST_KEPT = 100
 
 
 @dataclass(frozen=True)
@@ -50,14 +64,31 @@ class Answer:
     """One answer before it is sent.
 
     Attributes:
-        gaps: Causes of everything that is missing in it, for the counters.
+        told: What is in it, where it is one with enrichments.
     """
 
     body: bytes
     media_type: str = JSON
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    gaps: tuple[str, ...] = ()
+    told: Optional[Told] = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an answer tells, for the counters and for the analyst's page.
+
+    Attributes:
+        bodies: The enrichments as JSON, the first hundred.
+        statuses: Signing status of every alert.
+        causes: Of every gap.
+        complete: Whether nothing is missing that may be known later.
+    """
+
+    bodies: tuple[bytes, ...]
+    statuses: tuple[str, ...]
+    causes: tuple[str, ...]
+    complete: bool
 
 
 def wish_of(query: Mapping[str, str], accept: Optional[str]) -> Wish:
@@ -76,11 +107,12 @@ def wish_of(query: Mapping[str, str], accept: Optional[str]) -> Wish:
     return Wish(kind, _CARDS[card])
 
 
-def answer_of(wish: Wish, enrichments: Sequence[Enrichment], many: bool) -> Answer:
+def answer_of(wish: Wish, enrichments: Sequence[Enrichment], many: bool, ignored: bool = False) -> Answer:
     """Return the answer to one request.
 
     Args:
         many: Whether the body was a list of alerts, so that the answer is one too.
+        ignored: Whether an alert was passed over on purpose, so that an answer without any is none to complain of.
 
     Raises:
         ProblemError: 422 where no alert names anything to look up; 502 and 503 with `Retry-After` where the source
@@ -89,18 +121,56 @@ def answer_of(wish: Wish, enrichments: Sequence[Enrichment], many: bool) -> Answ
     References:
         - alert-formats §7
     """
-    _check_recognisable(enrichments)
+    if not ignored and not (many and not enrichments):
+        _check_recognisable(enrichments)
     _check_answered(enrichments)
-    documents = [{**enrichment_document(found), "stale": _stale(found)} for found in enrichments]
-    gaps = tuple(gap.cause.value for found in enrichments for gap in found.gaps)
+    documents = documents_of(enrichments)
+    plain = [json_bytes(document) for document in documents[: None if wish == Wish() else _MOST_KEPT]]
+    told = Told(
+        tuple(plain[:_MOST_KEPT]),
+        tuple(document["status"] for document in documents),
+        tuple(gap.cause.value for found in enrichments for gap in found.gaps),
+        all(found.complete for found in enrichments),
+    )
     if wish.kind == "markdown":
         text = "\n\n---\n\n".join(markdown_card(document, _CARD_CHARS) for document in documents)
-        return Answer(text.encode("utf-8", "replace"), _MARKDOWN, gaps=gaps)
+        return Answer(text.encode("utf-8", "replace"), _MARKDOWN, told=told)
     if wish.kind == "html":
         text = "\n".join(html_card(document, style=number == 0) for number, document in enumerate(documents))
-        return Answer(text.encode("utf-8", "replace"), _HTML, gaps=gaps)
-    written = [_written(wish, document, found.record) for document, found in zip(documents, enrichments)]
-    return Answer(json_bytes({"enrichments": written} if many else written[0]), gaps=gaps)
+        return Answer(text.encode("utf-8", "replace"), _HTML, told=told)
+    written = plain if wish == Wish() else [json_bytes(_written(wish, document)) for document in documents]
+    return Answer(b'{"enrichments":[' + b",".join(written) + b"]}" if many else written[0], told=told)
+
+
+def documents_of(enrichments: Sequence[Enrichment]) -> list[Document]:
+    """Return the enrichments as they stand in JSON answers, whatever is missing in them."""
+    return [{**enrichment_document(found), "stale": _stale(found)} for found in enrichments]
+
+
+def signatures_of(asked: Sequence[str], enrichments: Sequence[Enrichment]) -> Answer:
+    """Return the answer to a question for files by hash.
+
+    Args:
+        asked: The hashes as they came, one for each enrichment.
+
+    Raises:
+        ProblemError: 502 and 503 where the source could not be asked and nothing was known.
+    """
+    _check_answered(enrichments)
+    rows = []
+    for text, found in zip(asked, enrichments):
+        signature = found.subjects[0].signature if found.subjects else None
+        if signature is None:
+            cause, reason = (found.gaps[0].cause, found.gaps[0].reason) if found.gaps else (Cause.NO_OBSERVABLE, "")
+            signature = unknown_signature("", cause, reason)
+        rows.append({"asked": text, **signature_document(signature, found.enriched_at)})
+    told = Told(
+        (), tuple(row["status"] for row in rows),
+        tuple(row["cause"] for row in rows if row["status"] == SigningStatus.UNKNOWN.value),
+        all(found.complete for found in enrichments),
+    )  # fmt: skip
+    document = {"signatures": rows, "complete": told.complete, "stale": any(map(_stale, enrichments))}
+    return Answer(json_bytes(document), told=told)
 
 
 def json_bytes(document: Any) -> bytes:
@@ -108,14 +178,12 @@ def json_bytes(document: Any) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
-def _written(wish: Wish, document: Document, record: Mapping[str, Any]) -> Document:
+def _written(wish: Wish, document: Document) -> Document:
     if wish.kind == "ocsf":
         return ocsf_event(document)
     if wish.kind == "ecs":
         return ecs_fields(document)
-    if wish.cards:
-        document["card"] = {name: _CARD[name](document) for name in wish.cards}
-    return document
+    return {**document, "card": {name: _CARD[name](document) for name in wish.cards}}
 
 
 _CARD: Mapping[str, Callable[[Document], str]] = {
@@ -141,7 +209,7 @@ def _reasons(enrichments: Iterable[Enrichment]) -> Iterable[str]:
 def _check_answered(enrichments: Sequence[Enrichment]) -> None:
     """Refuse with 502 or 503 where nothing at all is known because the source failed; slowness alone is no refusal."""
     signatures = [subject.signature for found in enrichments for subject in found.subjects]
-    if not all(signature.cause.failed for signature in signatures):
+    if not signatures or not all(signature.cause.failed for signature in signatures):
         return
     causes = {signature.cause for signature in signatures}
     reasons = list(dict.fromkeys(signature.reason for signature in signatures if signature.cause in _DOWN))

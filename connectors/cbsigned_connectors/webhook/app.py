@@ -2,85 +2,104 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Optional, Protocol, Union
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Optional
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cbsigned import __version__
-from cbsigned.errors import AlertError
-from cbsigned.formats import parse_alert
 from cbsigned.timing import Deadline
-from cbsigned_connectors.webhook.answers import Answer, Wish, answer_of, json_bytes, wish_of
+from cbsigned_connectors.webhook.answers import JSON, Answer, Wish, json_bytes, wish_of
+from cbsigned_connectors.webhook.asynchronous import Caller, Runner
 from cbsigned_connectors.webhook.edge import Edge, request_id_of
-from cbsigned_connectors.webhook.models import PROBLEM_TYPE, ProblemError
-from cbsigned_connectors.webhook.responder import Reading, Responder, TooBusy
-from cbsigned_connectors.webhook.senders import Refused, Sender
+from cbsigned_connectors.webhook.limits import BodyRefused
+from cbsigned_connectors.webhook.metrics import CONTENT_TYPE
+from cbsigned_connectors.webhook.models import PROBLEM_TYPE, HashesRequest, LineageRequest, ProblemError, read_model
+from cbsigned_connectors.webhook.openapi import described
+from cbsigned_connectors.webhook.page import page_routes
+from cbsigned_connectors.webhook.senders import Sender
+from cbsigned_connectors.webhook.service import Parts, Service
 
-__all__ = ["Parts", "Recogniser", "create_app"]
+__all__ = ["create_app"]
 
-
-class Recogniser(Protocol):
-    """Says who sent a request."""
-
-    def recognise(
-        self, headers: Mapping[str, str], path_token: Optional[str], raw_body: bytes, now: float,
-        address: Optional[str] = None,
-    ) -> Union[Sender, Refused]:  # fmt: skip
-        """Return the sender, or why it is not let in; see `Senders.recognise`."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the application is made of.
-
-    Attributes:
-        deadline_s: From the arrival of a request to its answer.
-        max_body_bytes: Of a body as it arrives.
-    """
-
-    responder: Responder
-    senders: Recogniser
-    deadline_s: float = 10.0
-    max_body_bytes: int = 1024 * 1024
+_ORIGIN = re.compile(r"[A-Za-z0-9.:*_-]{1,253}", re.ASCII)
+_MODES = ("sync", "async")
+_STOP_S = 20.0
 
 
 def create_app(parts: Parts) -> FastAPI:
-    """Return the application."""
+    """Return the application: the API, the analyst's page, and what operators look at."""
+    service = Service(parts)
+    parts.metrics.watch(lambda: parts.responder.waiting, parts.jobs)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        parts.responder.close()
+        async with _background(service):
+            yield
+        await asyncio.to_thread(parts.responder.close)
 
     app = FastAPI(
         title="cbsigned webhook responder", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    api = _Api(parts)
-    app.add_api_route("/v1/alerts", api.alerts, methods=["POST"], operation_id="enrichAlerts")
-    app.add_api_route("/v1/alerts/{source}", api.alerts_of, methods=["POST"], operation_id="enrichAlertsOfSource")
-    app.add_api_route(
-        "/v1/alerts/{source}/{token}", api.alerts_by_token, methods=["POST"], operation_id="enrichAlertsByPathToken"
-    )
+    _Api(service).mount(app)
+    app.include_router(page_routes(service))
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
-    app.add_middleware(Edge, observe=lambda *_args: None)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(Edge, observe=parts.metrics.observe)
+    described(app)
     return app
 
 
-class _Api:
-    """The routes' own functions."""
+@contextlib.asynccontextmanager
+async def _background(service: Service) -> AsyncIterator[None]:
+    """Run the accepted jobs and their callbacks; at the end, finish what was begun."""
+    parts = service.parts
+    if parts.jobs is None:
+        yield
+        return
+    runner = Runner(parts.jobs, service.run)
+    caller = Caller(parts.jobs, parts.callbacks, parts.metrics.called) if parts.callbacks is not None else None
+    runner.start()
+    if caller is not None:
+        caller.start()
+    try:
+        yield
+    finally:
+        await runner.stop(_STOP_S)
+        if caller is not None:
+            await caller.stop()
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+
+class _Api:
+    """The routes' own functions: HTTP in, orders and answers inside."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._parts = service, service.parts
+
+    def mount(self, app: FastAPI) -> None:
+        """Add the routes; what they are for is told in `openapi`."""
+        for path, handler in (
+            ("/v1/alerts", self.alerts),
+            ("/v1/alerts/{source}", self.alerts_of),
+            ("/v1/alerts/{source}/{token}", self.alerts_by_token),
+        ):
+            app.add_api_route(path, handler, methods=["POST"])
+            app.add_api_route(path, self.handshake, methods=["OPTIONS"], include_in_schema=False)
+        app.add_api_route("/v1/signed", self.signed, methods=["POST"])
+        app.add_api_route("/v1/lineage", self.lineage, methods=["POST"])
+        app.add_api_route("/v1/jobs/{id}", self.job, methods=["GET"])
+        app.add_api_route("/healthz", self.alive, methods=["GET"])
+        app.add_api_route("/readyz", self.ready, methods=["GET"])
+        app.add_api_route("/metrics", self.metrics, methods=["GET"])
 
     async def alerts(self, request: Request) -> Response:
         """Enrich alerts; their format is detected."""
@@ -94,60 +113,87 @@ class _Api:
         """Enrich alerts from a sender that can send nothing but a URL."""
         return await self._enriched(request, source, token)
 
+    async def signed(self, request: Request) -> Response:
+        """Return the signing status of files by hash."""
+        deadline = Deadline(self._parts.deadline_s)
+        raw, _sender = await self._received(request, None)
+        asked = read_model(HashesRequest, raw)
+        return _response(await self._service.signatures(asked.hashes, deadline))
+
+    async def lineage(self, request: Request) -> Response:
+        """Return one process with its ancestors."""
+        deadline = Deadline(self._parts.deadline_s)
+        raw, sender = await self._received(request, None)
+        asked = read_model(LineageRequest, raw)
+        return _response(await self._service.lineage(sender, asked.record(), _wish(request), deadline))
+
+    async def job(self, request: Request, id: str) -> Response:
+        """Return an accepted job's answer."""
+        _raw, sender = await self._received(request, None)
+        return _response(await self._service.job(id, sender))
+
+    async def alive(self) -> Response:
+        """Say that the process runs."""
+        return Response(b'{"status":"ok"}', media_type=JSON)
+
+    async def ready(self) -> Response:
+        """Say whether everything works, and what does not."""
+        ready, document = await self._parts.health.readiness()
+        return Response(json_bytes(document), 200 if ready else 503, media_type=JSON)
+
+    async def metrics(self) -> Response:
+        """Return the counters."""
+        return Response(await asyncio.to_thread(self._parts.metrics.text), media_type=CONTENT_TYPE)
+
+    async def handshake(self, request: Request) -> Response:
+        """Allow a CloudEvents sender to send here; who it is must still be proved with every event."""
+        headers = {"Allow": "POST, OPTIONS"}
+        origin = request.headers.get("webhook-request-origin")
+        if origin is not None:
+            if not _ORIGIN.fullmatch(origin):
+                raise ProblemError(400, "WebHook-Request-Origin is no host name.")
+            headers["WebHook-Allowed-Origin"] = origin
+            if "webhook-request-rate" in request.headers:
+                headers["WebHook-Allowed-Rate"] = "*"
+        return Response(status_code=200, headers=headers)
+
     async def _enriched(self, request: Request, source: Optional[str], token: Optional[str]) -> Response:
         deadline = Deadline(self._parts.deadline_s)
-        raw, _sender = await self._received(request, token)
-        wish = wish_of(request.query_params, request.headers.get("accept"))
-        records, many = _records(raw)
-        readings = [_reading(record) for record in records]
-        try:
-            answer = await self._parts.responder.answer(readings, deadline, _finishing(wish, many))
-        except TooBusy as exc:
-            raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
-        return _response(answer)
+        raw, sender = await self._received(request, token)
+        order = await self._service.order(raw, _headers(request), sender, source, _wish(request))
+        if _asynchronous(request):
+            return _response(await self._service.accepted(order, request.query_params.get("callback_url")))
+        return _response(await self._service.answered(order, deadline))
 
     async def _received(self, request: Request, token: Optional[str]) -> tuple[bytes, Sender]:
         """Return the raw body and who sent it; nothing in it is read before."""
-        raw = await _body(request, self._parts.max_body_bytes)
+        try:
+            raw = await self._service.bodies.read(request.stream(), request.headers.get("content-length"))
+        except BodyRefused as exc:
+            retry = {"Retry-After": str(exc.retry_after_s)} if exc.retry_after_s is not None else {}
+            raise ProblemError(exc.status, str(exc), headers=retry) from None
         address = request.client.host if request.client else None
-        found = self._parts.senders.recognise(request.headers, token, raw, time.time(), address)
-        if isinstance(found, Refused):
-            raise ProblemError(found.status, found.reason, headers=found.headers)
-        request.state.sender = found.name
-        return raw, found
+        sender = self._service.recognised(request.headers, token, raw, address)
+        request.state.sender = sender.name
+        return raw, sender
 
 
-class _finishing:
-    def __init__(self, wish: Wish, many: bool) -> None:
-        self._wish, self._many = wish, many
-
-    def __call__(self, enrichments: Sequence[Any]) -> Answer:
-        return answer_of(self._wish, enrichments, self._many)
+def _wish(request: Request) -> Wish:
+    return wish_of(request.query_params, request.headers.get("accept"))
 
 
-async def _body(request: Request, most: int) -> bytes:
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most:
-            raise ProblemError(413, f"The body is larger than {most} bytes. Send fewer alerts at a time.")
-    return bytes(raw)
+def _headers(request: Request) -> Mapping[str, str]:
+    """Return the headers by lower-case name."""
+    return {name.lower(): value for name, value in request.headers.items()}
 
 
-def _records(raw: bytes) -> tuple[list[Any], bool]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise ProblemError(400, "The body is not JSON. Send one alert, or a list of them.") from None
-    return (found, True) if isinstance(found, list) else ([found], False)
-
-
-def _reading(record: Any) -> Reading:
-    kept = record if isinstance(record, Mapping) else {"value": record}
-    try:
-        return Reading(kept, parse_alert(record))
-    except AlertError as exc:
-        return Reading(kept, exc)
+def _asynchronous(request: Request) -> bool:
+    """Whether the caller wants its answer later: `mode` says so, else `Prefer`."""
+    mode = request.query_params.get("mode")
+    if mode is not None and mode not in _MODES:
+        raise ProblemError(422, "There is no such mode.", [("mode", "Use sync or async.")])
+    prefers = [word.strip().lower() for word in request.headers.get("prefer", "")[:1000].split(",")]
+    return mode == "async" or (mode is None and "respond-async" in prefers)
 
 
 def _response(answer: Answer) -> Response:
@@ -164,7 +210,7 @@ async def _problem(request: Request, exc: Exception) -> Response:
 async def _http_error(request: Request, exc: Exception) -> Response:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     details = {404: "There is nothing at this address; /openapi.json lists what there is.", 405: "Use another method."}
-    headers = getattr(exc, "headers", None)
+    headers: Any = getattr(exc, "headers", None)
     return await _problem(request, ProblemError(status, details.get(status, "The request failed."), headers=headers))
 
 
@@ -172,3 +218,7 @@ async def _bad_parameters(request: Request, exc: Exception) -> Response:
     return await _problem(
         request, ProblemError(422, "A parameter cannot be used; /openapi.json says what is expected.")
     )
+
+
+async def _gone(_request: Request, _exc: Exception) -> Response:
+    return Response(status_code=499)  # nobody is there to read it

@@ -84,8 +84,8 @@ def request_id_of(scope: Scope) -> str:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the pattern of the route that answered, `/v1/jobs/{id}` for example; `other` where none did."""
-    return str(getattr(scope.get("route"), "path", "other"))
+    """Return the pattern of the route that answered, `/v1/jobs/{id}` for example; `page` or `other` where it has none."""
+    return str(getattr(scope.get("route"), "path", "page" if "endpoint" in scope else "other"))
 
 
 def _request_id(scope: Scope) -> str:

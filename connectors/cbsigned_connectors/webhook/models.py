@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "PROBLEM_TYPE",
@@ -135,6 +136,17 @@ class LineageRequest(BaseModel):
         max_length=64,
         description="A moment at which it ran, ISO 8601; without one the pid must be unique.",
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> LineageRequest:
+        if self.guid is None and (self.host is None or self.pid is None):
+            raise PydanticCustomError("way", "Give guid, or host and pid with a time at which the process ran.")
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """Return the question as a flat row, which the core reads."""
+        asked = {"process_guid": self.guid, "host": self.host, "pid": self.pid, "_time": self.time}
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 class JobDocument(BaseModel):

@@ -40,10 +40,15 @@ _SPARE_SHARE, _MOST_SPARE_S = 0.1, 0.5
 
 @dataclass(frozen=True)
 class Reading:
-    """One record of a body: as it came, and as it was read or why it could not be."""
+    """One record of a body: as it came, and as it was read or why it could not be.
+
+    Attributes:
+        ignored: On purpose not looked at, so that nothing is wrong.
+    """
 
     record: Mapping[str, Any]
     alert: Union[Alert, AlertError]
+    ignored: bool = False
 
 
 class TooBusy(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from cbsigned.cli import Context, ExitCode, common_options, expanded
 from cbsigned.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cbsigned_connectors.webhook.app import Recogniser
+    from cbsigned_connectors.webhook.service import Recogniser
 
 __all__ = ["serve"]
 
@@ -46,27 +47,34 @@ def serve(subparsers: Subparsers) -> None:
 
 def _run(args: argparse.Namespace, context: Context) -> int:
     try:
-        from cbsigned_connectors.webhook.app import Parts, create_app
+        from cbsigned_connectors.webhook.app import create_app
+        from cbsigned_connectors.webhook.jobs import FileJobs, JobSettings
+        from cbsigned_connectors.webhook.metrics import Metrics
         from cbsigned_connectors.webhook.responder import Responder
         from cbsigned_connectors.webhook.server import listen, run
-        from cbsigned_connectors.webhook.sources import shared
+        from cbsigned_connectors.webhook.service import Parts
+        from cbsigned_connectors.webhook.sources import watched
     except ImportError as exc:
         raise ConfigError(
             f"cbsigned serve needs {exc.name}, which is not installed: pip install 'cbsigned[webhook]'"
         ) from exc
-    senders, told = _senders(args, os.environ)
-    sources, hot = shared(context.sources(), context.settings)
-    app = create_app(Parts(Responder(sources, context.settings, hot), senders))
-    with listen(args.host, args.port) as sock:
-        host, port = sock.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        lines = [f"cbsigned serve: {url} answers from {sources.binaries.name}. Ctrl-C stops it.", *told]
-        run(app, sock, lambda: context.say("\n".join(lines)))
+    state = _state_folder(os.environ)
+    senders, told = _senders(args, os.environ, state)
+    metrics = Metrics()
+    with contextlib.closing(FileJobs(JobSettings(state / "webhook-jobs.db"))) as jobs:
+        asked = watched(context.sources(), context.settings, metrics, jobs)
+        responder = Responder(asked.sources, context.settings, asked.hot)
+        app = create_app(Parts(responder, senders, asked.health, metrics, jobs))
+        with listen(args.host, args.port) as sock:
+            host, port = sock.getsockname()[:2]
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            lines = [f"cbsigned serve: {url} answers from {asked.sources.binaries.name}. Ctrl-C stops it.", *told]
+            run(app, sock, lambda: context.say("\n".join(lines)))
     context.say("cbsigned serve: stopped.")
     return ExitCode.OK
 
 
-def _senders(args: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Recogniser, list[str]]:
+def _senders(args: argparse.Namespace, environ: Mapping[str, str], state: Path) -> tuple[Recogniser, list[str]]:
     """Return who may post, and what is to be said of it."""
     from cbsigned_connectors.webhook.senders import Senders
     from cbsigned_connectors.webhook.tokens import first_run_token
@@ -74,7 +82,7 @@ def _senders(args: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Reco
     given: Optional[str] = args.token or environ.get(TOKEN_VARIABLE)
     if given:
         return Senders.of_token(given, "--token" if args.token else TOKEN_VARIABLE), []
-    kept, token = first_run_token(_state_folder(environ))
+    kept, token = first_run_token(state)
     if token is None:
         return kept, ["Senders give the token of the first run, or start with --token."]
     return kept, [f"Senders give this token, shown this once: {token}"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from dataclasses import dataclass
+from typing import Optional, cast
 
 from cbsigned.binary import Signature
 from cbsigned.cache import FileCache, MemoryCache, TieredCache
@@ -11,31 +12,52 @@ from cbsigned.codec import decode_process, decode_signature, encode
 from cbsigned.enrichment import Caches, Sources
 from cbsigned.process import Process
 from cbsigned.settings import Settings
-from cbsigned.sharing import SharedSource
+from cbsigned.sharing import BatchingSource, SharedSource, WholeSource
+from cbsigned_connectors.webhook.health import Health
+from cbsigned_connectors.webhook.job_model import Jobs
+from cbsigned_connectors.webhook.metrics import CountedCache, CountedSource, Metrics
 
-__all__ = ["shared"]
+__all__ = ["Watched", "watched"]
 
 
-def shared(sources: Sources, settings: Settings) -> tuple[Sources, Optional[Caches]]:
-    """Return the sources for many callers at once, and what their caches hold in memory.
+@dataclass(frozen=True)
+class Watched:
+    """Sources for many callers at once, and what is known of them.
+
+    Attributes:
+        hot: What their caches hold in memory; None where nothing is kept.
+    """
+
+    sources: Sources
+    hot: Optional[Caches]
+    health: Health
+
+
+def watched(sources: Sources, settings: Settings, metrics: Metrics, jobs: Optional[Jobs] = None) -> Watched:
+    """Return sources that count their questions, and share and merge those of concurrent callers.
 
     A store is asked as it is: it answers at once, and it may be written meanwhile, so nothing of it is kept.
 
     Args:
-        sources: As the command line opens them.
+        sources: As the command line opens them: one object that answers all questions.
         settings: Names the cache file.
+        jobs: Whose state belongs to the service's health.
     """
+    inner = cast(WholeSource, sources.binaries)
     if sources.caches is None:
-        return sources, None
+        health = Health(inner, jobs)
+        return Watched(sources, None, health)
+    health = Health(inner, jobs)
+    source = SharedSource(BatchingSource(CountedSource(inner, metrics, health.note)))
     durable = FileCache(expanded(settings.cache_file), settings.cache_max_bytes) if settings.cache_file else None
     signatures: MemoryCache[Signature] = MemoryCache()
     processes: MemoryCache[Process] = MemoryCache()
-    whole = Caches(
+    kept = Caches(
         TieredCache(encode, decode_signature, durable, signatures),
         TieredCache(encode, decode_process, durable, processes),
     )
     hot = Caches(
-        TieredCache(encode, decode_signature, None, signatures), TieredCache(encode, decode_process, None, processes)
+        CountedCache(TieredCache(encode, decode_signature, None, signatures), metrics, "signature"),
+        CountedCache(TieredCache(encode, decode_process, None, processes), metrics, "process"),
     )
-    one = SharedSource(sources.binaries)  # type: ignore[arg-type]
-    return Sources(one, one, one, whole), hot
+    return Watched(Sources(source, source, source, kept), hot, health)

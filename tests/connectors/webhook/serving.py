@@ -11,11 +11,13 @@ import requests
 
 from cbsigned.enrichment import Caches, Sources
 from cbsigned.settings import Settings
-from cbsigned_connectors.webhook.app import Parts, create_app
+from cbsigned_connectors.webhook.app import create_app
+from cbsigned_connectors.webhook.metrics import Metrics
 from cbsigned_connectors.webhook.responder import Responder
 from cbsigned_connectors.webhook.senders import Senders
 from cbsigned_connectors.webhook.server import running
-from cbsigned_connectors.webhook.sources import shared
+from cbsigned_connectors.webhook.service import Parts
+from cbsigned_connectors.webhook.sources import watched
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -39,15 +41,23 @@ class Client:
         return more if self.token is None else {"Authorization": f"Bearer {self.token}", **more}
 
 
+@dataclass
+class Served(Client):
+    """The client of a responder of which a test may look at the inside."""
+
+    parts: Optional[Parts] = None
+
+
 @contextlib.contextmanager
 def serving(
     source: Any, *, settings: Optional[Settings] = None, cached: bool = False, workers: int = 16, **parts: Any
-) -> Iterator[Client]:
+) -> Iterator[Served]:
     """Serve over one source; `cached` as over an EDR, else as over a store."""
-    settings = settings or Settings()
-    sources, hot = shared(Sources(source, source, source, Caches() if cached else None), settings)
-    responder = Responder(sources, settings, hot, workers=workers)
+    settings, metrics = settings or Settings(), Metrics()
+    asked = watched(Sources(source, source, source, Caches() if cached else None), settings, metrics, parts.get("jobs"))
+    responder = Responder(asked.sources, settings, asked.hot, workers=workers)
     parts.setdefault("senders", Senders.of_token(TOKEN))
-    with running(create_app(Parts(responder, **parts))) as url, requests.Session() as session:
+    whole = Parts(responder, health=asked.health, metrics=metrics, **parts)
+    with running(create_app(whole)) as url, requests.Session() as session:
         session.trust_env = False
-        yield Client(url, session)
+        yield Served(url, session, TOKEN, whole)

@@ -1,0 +1,155 @@
+"""A request as it came → an order: who sent it, its alerts read, how the answer is wanted, and its key."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from cbsigned.errors import AlertError
+from cbsigned.formats import (
+    AlertIgnored,
+    BodyError,
+    Fault,
+    FieldMapping,
+    Limits,
+    UnknownFormat,
+    key_of,
+    parse_alert,
+    read_body,
+)
+from cbsigned_connectors.webhook.answers import Wish
+from cbsigned_connectors.webhook.models import ProblemError
+from cbsigned_connectors.webhook.responder import Reading
+from cbsigned_connectors.webhook.senders import Sender
+
+__all__ = ["Order", "order_of", "readings_of", "records_of_body"]
+
+_STATUS = {Fault.MALFORMED: 400, Fault.TOO_LARGE: 413, Fault.UNSUPPORTED: 415, Fault.UNUSABLE: 422}
+_MAX_KEY = 255
+_START = 256
+_LISTS = (
+    "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+    "application/json-seq", "application/cloudevents-batch+json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one request asks for.
+
+    Attributes:
+        records: As they came; an `AlertError` where one could not be read.
+        many: Whether the body was a list, so that the answer is one.
+        source: Name of a format or mapping; None to detect it.
+        key: The caller's own idempotency key, None where it gave none.
+        digest: Of everything that the answer depends on.
+    """
+
+    sender: str
+    records: Sequence[Any]
+    many: bool
+    source: Optional[str]
+    wish: Wish
+    key: Optional[str]
+    digest: str
+
+    def document(self) -> dict[str, Any]:
+        """Return the order as JSON types, to be kept until it is worked on."""
+        records = [{"error": str(r)} if isinstance(r, AlertError) else {"record": r} for r in self.records]
+        return {
+            "records": records, "many": self.many, "source": self.source, "format": self.wish.kind,
+            "cards": list(self.wish.cards),
+        }  # fmt: skip
+
+    @staticmethod
+    def of_document(sender: str, document: Mapping[str, Any]) -> Order:
+        """Return the order that was kept."""
+        records = [AlertError(r["error"]) if "error" in r else r["record"] for r in document["records"]]
+        wish = Wish(document["format"], tuple(document["cards"]))
+        return Order(sender, records, document["many"], document["source"], wish, None, "")
+
+
+def order_of(
+    raw: bytes, headers: Mapping[str, str], sender: Sender, source: Optional[str], wish: Wish, limits: Limits
+) -> Order:
+    """Return the order in a body; the sender is known by now.
+
+    Raises:
+        ProblemError: 400, 413, 415 or 422: the body cannot be read; 409: a key is too long.
+    """
+    records = records_of_body(raw, headers, limits)
+    many = len(records) != 1 or _is_list(raw, headers)
+    chosen = sender.settings.mapping or source or sender.settings.source
+    parts = (chosen or "", wish.kind, ",".join(wish.cards), headers.get("content-type", ""))
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0" + raw).hexdigest()
+    return Order(sender.name, records, many, chosen, wish, _key(headers, sender, records), digest)
+
+
+def records_of_body(raw: bytes, headers: Mapping[str, str], limits: Limits) -> Sequence[Any]:
+    """Return the records of a body.
+
+    Raises:
+        ProblemError: 400, 413, 415 or 422: it cannot be read.
+    """
+    try:
+        return read_body(raw, headers, limits)
+    except BodyError as exc:
+        raise ProblemError(_STATUS[exc.fault], str(exc)) from None
+
+
+def readings_of(order: Order, mappings: Optional[Mapping[str, FieldMapping]]) -> list[Reading]:
+    """Return the alerts of an order, read.
+
+    Raises:
+        ProblemError: 404 where the format that is named is not there.
+    """
+    return [_reading(record, order.source, mappings) for record in order.records]
+
+
+def _reading(record: Any, source: Optional[str], mappings: Optional[Mapping[str, FieldMapping]]) -> Reading:
+    if isinstance(record, AlertError):
+        return Reading({}, record)
+    kept = record if isinstance(record, Mapping) else {"value": record}
+    try:
+        return Reading(kept, parse_alert(record, source, mappings=mappings))
+    except UnknownFormat as exc:
+        raise ProblemError(404, str(exc)) from None
+    except AlertIgnored as exc:
+        return Reading(kept, exc, ignored=True)
+    except AlertError as exc:
+        return Reading(kept, exc)
+
+
+def _is_list(raw: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether a body with a single alert is a list all the same: an array, or lines that happen to be one."""
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind in _LISTS:
+        return True
+    start = raw[:_START]
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            start = zlib.decompressobj(47).decompress(raw, _START)
+        except zlib.error:
+            return False
+    return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
+
+
+def _key(headers: Mapping[str, str], sender: Sender, records: Sequence[Any]) -> Optional[str]:
+    """Return the caller's own key: the id that it signed, else the header, else the only CloudEvent's.
+
+    An alert's own id is no key: platforms send an alert again when it has changed, and refusing it would lose it.
+    """
+    if sender.message_id is not None:
+        return f"message {sender.message_id}"
+    given = headers.get("idempotency-key")
+    if given is not None:
+        if not 0 < len(given) <= _MAX_KEY:
+            raise ProblemError(
+                422, "The key cannot be used.", [("Idempotency-Key", f"Use 1 to {_MAX_KEY} characters.")]
+            )
+        return f"key {given}"
+    event = key_of(records[0]) if len(records) == 1 else None
+    return f"event {event}" if event is not None else None

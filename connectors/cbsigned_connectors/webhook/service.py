@@ -1,0 +1,280 @@
+"""The work behind the addresses: orders answered now or later, each once; used by the API and by the analyst's page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Protocol, TypeVar, Union
+
+from cbsigned.alert import Alert
+from cbsigned.enrichment import Enrichment
+from cbsigned.formats import FieldMapping, Limits
+from cbsigned.render.document import Document
+from cbsigned.timing import Deadline
+from cbsigned_connectors.webhook.answers import Answer, Wish, answer_of, documents_of, json_bytes, signatures_of
+from cbsigned_connectors.webhook.asynchronous import answer_of_document, document_of_answer
+from cbsigned_connectors.webhook.callbacks import CallbackRefused, Callbacks
+from cbsigned_connectors.webhook.health import Health
+from cbsigned_connectors.webhook.intake import Order, order_of, readings_of, records_of_body
+from cbsigned_connectors.webhook.job_model import Accepted, Conflict, Jobs, JobsError, JobState, Repeated
+from cbsigned_connectors.webhook.limits import Bodies, BodyLimits, BodyRefused, RateLimits
+from cbsigned_connectors.webhook.metrics import Metrics
+from cbsigned_connectors.webhook.models import ProblemError
+from cbsigned_connectors.webhook.recent import Recent
+from cbsigned_connectors.webhook.responder import Reading, Responder, TooBusy
+from cbsigned_connectors.webhook.senders import Refused, Sender
+from cbsigned_connectors.webhook.views import SourceState
+
+__all__ = ["Parts", "Recogniser", "Service"]
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_POLL_AFTER_S = 2
+_INLINE_BYTES = 64 * 1024
+_INLINE_RECORDS = 16
+
+
+class Recogniser(Protocol):
+    """Says who sent a request."""
+
+    def recognise(
+        self, headers: Mapping[str, str], path_token: Optional[str], raw_body: bytes, now: float,
+        address: Optional[str] = None,
+    ) -> Union[Sender, Refused]:  # fmt: skip
+        """Return the sender, or why it is not let in; see `Senders.recognise`."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the service is made of.
+
+    Attributes:
+        jobs: None: nothing is accepted for later, and no key is remembered.
+        mappings: The users' own, by name.
+        deadline_s: From the arrival of a request to its answer.
+        job_deadline_s: For one try of an accepted job.
+        bodies: What a body may be before it is known who sends it.
+        callbacks: None: no callback is made.
+    """
+
+    responder: Responder
+    senders: Recogniser
+    health: Health
+    metrics: Metrics = field(default_factory=Metrics)
+    jobs: Optional[Jobs] = None
+    mappings: Mapping[str, FieldMapping] = field(default_factory=dict)
+    deadline_s: float = 10.0
+    job_deadline_s: float = 60.0
+    bodies: BodyLimits = field(default_factory=BodyLimits)
+    callbacks: Optional[Callbacks] = None
+
+
+class Service:
+    """Answers orders; made in any thread, used in one event loop."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.recent = Recent()
+        self.bodies = Bodies(parts.bodies)
+        self._rates = RateLimits()
+        self._limits = Limits(
+            body_bytes=parts.bodies.max_bytes,
+            unpacked_bytes=max(parts.bodies.max_bytes, parts.bodies.max_unpacked_bytes),
+        )
+
+    def recognised(
+        self, headers: Mapping[str, str], path_token: Optional[str], raw: bytes, address: Optional[str]
+    ) -> Sender:
+        """Return who sent a request.
+
+        Raises:
+            ProblemError: 401, 403, 409, 413 or 429: it is not let in.
+        """
+        found = self.parts.senders.recognise(headers, path_token, raw, time.time(), address)
+        if isinstance(found, Refused):
+            raise ProblemError(found.status, found.reason, headers=found.headers)
+        wait_s = self._rates.take(found.settings)
+        if wait_s > 0:
+            retry = {"Retry-After": str(math.ceil(wait_s))}
+            raise ProblemError(
+                429, "More requests than this sender may make. Send fewer, or lists of alerts.", (), retry
+            )
+        try:
+            self.bodies.check(found.settings, len(raw))
+        except BodyRefused as exc:
+            raise ProblemError(exc.status, str(exc)) from None
+        return found
+
+    async def order(
+        self, raw: bytes, headers: Mapping[str, str], sender: Sender, source: Optional[str], wish: Wish
+    ) -> Order:
+        """Return the order in a body; large ones are read in a thread. See `order_of`."""
+        arguments = (raw, headers, sender, source, wish, self._limits)
+        return order_of(*arguments) if len(raw) <= _INLINE_BYTES else await asyncio.to_thread(order_of, *arguments)
+
+    async def enriched(self, order: Order, deadline: Deadline) -> Answer:
+        """Return the answer to an order, asking whatever is not known.
+
+        Raises:
+            ProblemError: See `answer_of`; 404 for a format that is not there; 503 where too much is waiting.
+        """
+        readings = await self._readings(order)
+        ignored = any(reading.ignored for reading in readings)
+        answer = await self._asked(readings, deadline, lambda found: answer_of(order.wish, found, order.many, ignored))
+        if answer.told is not None:
+            self.parts.metrics.answered(answer.told.statuses, answer.told.causes)
+            if answer.told.bodies:
+                self.recent.add(order.sender, answer.told.bodies, len(order.records))
+        return answer
+
+    async def answered(self, order: Order, deadline: Deadline) -> Answer:
+        """Return the answer to an order: the stored one where its key is known.
+
+        An answer that lacks something is not stored, so that the same request may get a better one.
+
+        Raises:
+            ProblemError: 409 where the key belongs to another request; else as `enriched`.
+        """
+        jobs = self.parts.jobs
+        if jobs is None or order.key is None:
+            return await self.enriched(order, deadline)
+        try:
+            taken = await asyncio.to_thread(jobs.accept, order.sender, order.key, order.digest, b"", own=True)
+        except JobsError as exc:
+            log.warning("Keys are not remembered for now: %s", exc)
+            return await self.enriched(order, deadline)
+        if not isinstance(taken, Accepted):
+            return self._known(taken)
+        answer = None
+        try:
+            answer = await self.enriched(order, deadline)
+        finally:
+            await self._settled(jobs, taken.id, answer)
+        return answer
+
+    async def accepted(self, order: Order, callback: Optional[str]) -> Answer:
+        """Take an order on, to be answered later; when this returns, it is kept.
+
+        Args:
+            callback: Where the answer is to be sent.
+
+        Raises:
+            ProblemError: 409 where the key belongs to another request; 503 where nothing can be kept; 404 and 422
+                where it is certain that there will be no answer, or that the callback may not be made.
+        """
+        jobs = self.parts.jobs
+        if jobs is None:
+            raise ProblemError(503, "This service keeps no jobs. Ask without mode=async.")
+        if callback is not None:
+            self._check_callback(callback)
+        readings = await self._readings(order)
+        if not any(isinstance(reading.alert, Alert) or reading.ignored for reading in readings):
+            reasons = list(dict.fromkeys(str(reading.alert) for reading in readings))
+            raise ProblemError(422, reasons[0] if reasons else "The body holds no alert, so there is nothing to do.")
+        key = order.key or f"body {order.digest}"
+        try:
+            taken = await asyncio.to_thread(jobs.accept, order.sender, key, order.digest, order.document(), callback)
+        except JobsError as exc:
+            raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
+        return _location(taken.id) if isinstance(taken, Accepted) else self._known(taken)
+
+    async def signatures(self, hashes: Sequence[str], deadline: Deadline) -> Answer:
+        """Return the signing status of files, one for each hash, in order.
+
+        Raises:
+            ProblemError: See `signatures_of`; 503 where too much is waiting.
+        """
+        order = Order("", [{"hash": text} for text in hashes], True, "row", Wish(), None, "")
+        readings = await self._readings(order)
+        answer = await self._asked(readings, deadline, lambda found: signatures_of(hashes, found))
+        if answer.told is not None:
+            self.parts.metrics.answered(answer.told.statuses, answer.told.causes)
+        return answer
+
+    async def lineage(self, sender: Sender, asked: Mapping[str, Any], wish: Wish, deadline: Deadline) -> Answer:
+        """Return the enrichment of one process, named by guid or by host, pid and time."""
+        return await self.enriched(Order(sender.name, [asked], False, "row", wish, None, ""), deadline)
+
+    async def job(self, job_id: str, sender: Sender) -> Answer:
+        """Return a job's answer, or that there is none yet.
+
+        Raises:
+            ProblemError: 404 for others' jobs and unknown ones; 503 where they cannot be read.
+        """
+        try:
+            found = await asyncio.to_thread(self.parts.jobs.get, job_id, sender.name) if self.parts.jobs else None
+        except JobsError as exc:
+            raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
+        if found is None:
+            raise ProblemError(404, "There is no such job of yours, or its answer has expired. Post the alert again.")
+        if found.state is JobState.FAILED:
+            raise ProblemError(500, f"The job failed: {found.reason}")
+        return _location(found.id) if found.answer is None else answer_of_document(found.answer)
+
+    async def run(self, order: Order) -> Answer:
+        """Return the answer to an order that was accepted; for the runner of jobs."""
+        return await self.enriched(order, Deadline(self.parts.job_deadline_s))
+
+    def sign_in(self, token: str, address: Optional[str]) -> Optional[str]:
+        """Return the name of the sender that a bearer token proves; see `PageState`."""
+        found = self.parts.senders.recognise({"authorization": f"Bearer {token}"}, None, b"", time.time(), address)
+        return found.name if isinstance(found, Sender) else None
+
+    async def look_up(self, sender: str, body: bytes) -> Sequence[Document]:
+        """Return the enrichments of every alert in a body; see `PageState`."""
+        records = records_of_body(body, {"content-type": "application/json"}, self._limits)
+        readings = await self._readings(Order(sender, records, True, None, Wish(), None, ""))
+        return await self._asked(readings, Deadline(self.parts.deadline_s), documents_of)
+
+    def sources(self) -> Sequence[SourceState]:
+        """Return whether each source answers; see `PageState`."""
+        return self.parts.health.sources()
+
+    async def _readings(self, order: Order) -> list[Reading]:
+        small = len(order.records) <= _INLINE_RECORDS
+        arguments = (order, self.parts.mappings)
+        return readings_of(*arguments) if small else await asyncio.to_thread(readings_of, *arguments)
+
+    async def _asked(
+        self, readings: Sequence[Reading], deadline: Deadline, finish: Callable[[list[Enrichment]], _T]
+    ) -> _T:
+        try:
+            return await self.parts.responder.answer(readings, deadline, finish)
+        except TooBusy as exc:
+            raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
+
+    def _check_callback(self, url: str) -> None:
+        if self.parts.callbacks is None:
+            raise ProblemError(
+                422, "No callback is made: the configuration allows none.", [("callback_url", "Leave it.")]
+            )
+        try:
+            self.parts.callbacks.check(url)
+        except CallbackRefused as exc:
+            raise ProblemError(422, "The callback may not be made.", [("callback_url", str(exc))]) from None
+
+    def _known(self, taken: Union[Repeated, Conflict]) -> Answer:
+        if isinstance(taken, Conflict):
+            raise ProblemError(409, "This key came with another request before. Give every request a key of its own.")
+        return _location(taken.id) if taken.answer is None else answer_of_document(taken.answer)
+
+    async def _settled(self, jobs: Jobs, job_id: str, answer: Optional[Answer]) -> None:
+        """Store a whole answer under its key, and forget the key of any other."""
+        try:
+            if answer is not None and (answer.told is None or answer.told.complete):
+                await asyncio.to_thread(jobs.finish, job_id, document_of_answer(answer))
+            else:
+                await asyncio.to_thread(jobs.release, job_id)
+        except JobsError as exc:
+            log.warning("The key of a request is not remembered: %s", exc)
+
+
+def _location(job_id: str) -> Answer:
+    """Return the 202 of an accepted job."""
+    path = f"/v1/jobs/{job_id}"
+    body = json_bytes({"id": job_id, "state": "waiting", "status_url": path})
+    return Answer(body, status=202, headers={"Location": path, "Retry-After": str(_POLL_AFTER_S)})
