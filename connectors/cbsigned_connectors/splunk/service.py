@@ -116,8 +116,8 @@ class Service:
         """Return an answer for each row of a search, in order, and the reasons of what failed."""
         found = self._enriched(records, deadline, cache=cache, lineage=lineage, max_depth=max_depth)
         self.health.count("lookups", "rows", len(found))
-        answers = [answer_of(one, lineage) for one in found]
-        return {"answers": answers, "warnings": [*_failures(found), *(_shortened(answers) if lineage else ())]}
+        answers, shortened = _bounded(answer_of(one, lineage) for one in found)
+        return {"answers": answers, "warnings": [*_failures(found), *shortened]}
 
     def enrich(self, alerts: Sequence[Mapping[str, Any]], *, deadline: Deadline, lineage: bool = True) -> Document:
         """Return the core's document of each alert, in order."""
@@ -205,17 +205,22 @@ def answer_of(enrichment: Enrichment, lineage: bool) -> Document:
     }
 
 
-def _shortened(answers: Sequence[Document]) -> list[str]:
-    """Leave the JSON of lineages out where all of it together would be too long; return a sentence that says so."""
+def _bounded(made: Iterable[Document]) -> tuple[list[Document], list[str]]:
+    """Return answers, without the JSON of lineages where all of it together would be too long, and what says so.
+
+    Each is cut before the next one is made, so that what is cut never takes room together.
+    """
+    answers: list[Document] = []
     size = cut = 0
-    for one in answers:
-        size += len(one["lineage"]["json"])
-        if size > _MOST_JSON:
+    for one in made:
+        answers.append(one)
+        size += len(one["lineage"]["json"]) if one["lineage"] else 0
+        if size > _MOST_JSON and one["lineage"]:
             one["lineage"]["json"] = ""
             cut += 1
     if not cut:
-        return []
-    return [
+        return answers, []
+    return answers, [
         f"{cut} of {len(answers)} lineages come without their JSON, which would be too long. Look up fewer at once."
     ]
 

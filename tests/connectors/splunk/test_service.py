@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -83,6 +84,21 @@ def test_json_that_would_be_too_long_is_left_out_and_said(asked: Service, monkey
         "1 of 3 lineages come without their JSON, which would be too long. Look up fewer at once."
     ]
     assert json.loads(whole["answers"][2]["lineage"]["json"])["nodes"][0]["guid"] == GUID
+
+
+def test_json_that_is_left_out_takes_no_room(asked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON of all lineages was made first and then cut: 3,000 of them took 130 MB to leave 40."""
+    size = 100_000
+    peaks: list[int] = []
+    monkeypatch.setattr(service, "_MOST_JSON", 3 * size)
+    monkeypatch.setattr(service, "_lineage", lambda *_given: {"json": "x" * size})
+    for count in (10, 100):
+        tracemalloc.start()
+        rows(asked, *[{"process_guid": GUID}] * count, lineage=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[1] - peaks[0] < 90 * size / 2
 
 
 def test_hits_misses_and_requests_are_counted(asked: Service, edr: EdrServer) -> None:
