@@ -22,9 +22,10 @@ from typing import Optional, Union
 from cbsigned_connectors.webhook.credentials import Network, Scheme, Secret, SenderSettings
 from cbsigned_connectors.webhook.proofs import CREDENTIAL_HEADERS, TOLERANCE_S, Proof, check
 
-__all__ = ["TOLERANCE_S", "Refused", "Scheme", "Secret", "Sender", "SenderSettings", "Senders"]
+__all__ = ["TOLERANCE_S", "Refused", "Scheme", "Secret", "Sender", "SenderSettings", "Senders", "client_address"]
 
 _MOST_REMEMBERED = 100_000
+_MOST_HOPS = 20
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,23 @@ class Senders:
 
     def _no(self, reason: str) -> Refused:
         return Refused(401, reason, self._challenge)
+
+
+def client_address(peer: Optional[str], forwarded: Optional[str], trusted: Iterable[Network]) -> Optional[str]:
+    """Return where a request comes from, past the proxies that are trusted.
+
+    Args:
+        peer: The other end of the connection.
+        forwarded: `X-Forwarded-For`; read from its end, and no further than the first that is not trusted.
+        trusted: Networks of our proxies.
+    """
+    proxies = tuple(trusted)
+    address = peer
+    for hop in reversed((forwarded or "").split(",")[-_MOST_HOPS:]):
+        if not _within(address, proxies) or not hop.strip():
+            break
+        address = hop.strip()
+    return address
 
 
 def _within(address: Optional[str], networks: Iterable[Network]) -> bool:
