@@ -27,7 +27,7 @@ __all__ = ["Keeping", "Service", "Verdicts", "answer_of"]
 
 _MOST_WARNINGS = 10
 _MOST_JSON = 40 * 1024 * 1024
-"""Of all lineages of one answer, in characters: well below what the client reads."""
+"""Of all lineages of one answer, in characters as they go out: well below what the client reads."""
 _T = TypeVar("_T")
 
 _SIGNING: Mapping[str, tuple[str, ...]] = {
@@ -214,7 +214,7 @@ def _bounded(made: Iterable[Document]) -> tuple[list[Document], list[str]]:
     size = cut = 0
     for one in made:
         answers.append(one)
-        size += len(one["lineage"]["json"]) if one["lineage"] else 0
+        size += _size(one["lineage"]["json"]) if one["lineage"] else 0
         if size > _MOST_JSON and one["lineage"]:
             one["lineage"]["json"] = ""
             cut += 1
@@ -223,6 +223,11 @@ def _bounded(made: Iterable[Document]) -> tuple[list[Document], list[str]]:
     return answers, [
         f"{cut} of {len(answers)} lineages come without their JSON, which would be too long. Look up fewer at once."
     ]
+
+
+def _size(text: str) -> int:
+    """Return the length of a text as it goes out, within JSON: a command line may be all quotes and backslashes."""
+    return len(text) + text.count('"') + text.count("\\")
 
 
 def _event(entry: Entry) -> Document:

@@ -73,7 +73,7 @@ def test_a_name_of_two_lines_is_one_name(asked: Service) -> None:
 def test_json_that_would_be_too_long_is_left_out_and_said(asked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [{"process_guid": GUID}] * 3
     whole = rows(asked, *records, lineage=True)
-    size = len(whole["answers"][0]["lineage"]["json"])
+    size = len(json.dumps(whole["answers"][0]["lineage"]["json"])) - 2
     monkeypatch.setattr(service, "_MOST_JSON", 2 * size)
     cut = rows(asked, *records, lineage=True)
 
@@ -84,6 +84,16 @@ def test_json_that_would_be_too_long_is_left_out_and_said(asked: Service, monkey
         "1 of 3 lineages come without their JSON, which would be too long. Look up fewer at once."
     ]
     assert json.loads(whole["answers"][2]["lineage"]["json"])["nodes"][0]["guid"] == GUID
+
+
+def test_json_counts_as_it_goes_out(asked: Service, edr: EdrServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 MB of JSON with command lines of quotes and backslashes were 80 MB within the reply, which no client reads."""
+    monkeypatch.setattr(service, "_lineage", lambda *_given: {"json": '\\"' * 500})
+    monkeypatch.setattr(service, "_MOST_JSON", 4_000)
+
+    answers = rows(asked, *[{"process_guid": GUID}] * 3, lineage=True)["answers"]
+
+    assert len(json.dumps([one["lineage"]["json"] for one in answers])) < 4_100
 
 
 def test_json_that_is_left_out_takes_no_room(asked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
