@@ -171,7 +171,7 @@ def test_analysts_can_use_everything_change_nothing_and_read_no_secret() -> None
     assert meta[""] == {"access": "read : [ * ], write : [ admin, sc_admin ]", "export": "none"}
     exported = {name for name, stanza in meta.items() if stanza.get("export") == "system"}
     assert exported == {
-        "commands", "searchbnf", "alert_actions", "workflow_actions", "macros", "transforms", "lookups",
+        "commands", "searchbnf", "alert_actions", "alerts", "workflow_actions", "macros", "transforms", "lookups",
         "collections/cbsigned_verdicts",
     }  # fmt: skip
     for stanza in meta.values():
