@@ -71,7 +71,7 @@ EVENT_FIELDS = {
     "others": "What else the alert names, a parent or a written file: `others{}.role`, `name`, `md5`, `status`, `why`.",
 }
 """Field → what it holds, in the order of the event; what is not known is not in it. What may be long stands last:
-Splunk takes fields from the first 5,000 characters of JSON (`[spath] extraction_cutoff` in limits.conf)."""
+how much of a JSON event Splunk takes fields from is limited (limits.conf)."""
 
 _CARRIED = ("rid", "orig_sid", "orig_rid", "event_id")
 _MAX_TEXT = 8_192

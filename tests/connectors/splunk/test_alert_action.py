@@ -252,7 +252,7 @@ def test_events_say_where_they_belong(action: Action, port: Port) -> None:
 
 
 def test_long_values_stand_behind_what_splunk_must_find() -> None:
-    """A command line of 8,000 characters stood before guid, MD5 and host, past where Splunk reads fields from JSON."""
+    """A command line of 8,000 characters stood before guid, MD5 and host; how far Splunk reads JSON is limited."""
     names = ("name", "path", "pid", "process_guid", "md5", "sha256", "host", "user")
     subject: dict[str, Any] = dict.fromkeys(names, "x")
     subject.update(cmdline="y" * 20_000, reason="z", lineage=None, gaps=[])
