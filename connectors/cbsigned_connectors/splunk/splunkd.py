@@ -251,14 +251,29 @@ def _address(uri: str) -> SplitResult:
 
 
 def _named_ca(home: str) -> Optional[str]:
-    """Return `sslRootCAPath` of server.conf with its environment variables expanded; None where none is named."""
+    """Return `sslRootCAPath` with its environment variables expanded, of the first server.conf that names one.
+
+    They are asked in Splunk's own order: `etc/system/local`, then the apps' `local` and `default`, by name.
+    """
     if not home:
         return None
+    etc = os.path.join(home, "etc")
+    try:
+        apps = sorted(os.listdir(os.path.join(etc, "apps")))
+    except OSError:
+        apps = []
+    for folder in [("system", "local"), *(("apps", app, kind) for kind in ("local", "default") for app in apps)]:
+        named = _root_ca(os.path.join(etc, *folder, "server.conf"))
+        if named:
+            return os.path.expandvars(named.replace("$SPLUNK_HOME", home))
+    return None
+
+
+def _root_ca(path: str) -> Optional[str]:
+    """Return `sslRootCAPath` of `[sslConfig]` in one file, None where it names none."""
     named, stanza = None, ""
     try:
-        with open(
-            os.path.join(home, "etc", "system", "local", "server.conf"), encoding="utf-8-sig", errors="replace"
-        ) as lines:
+        with open(path, encoding="utf-8-sig", errors="replace") as lines:
             for line in lines:
                 text = line.strip()
                 if text.startswith("["):
@@ -267,7 +282,7 @@ def _named_ca(home: str) -> Optional[str]:
                     named = text.partition("=")[2].strip()
     except OSError:
         return None
-    return os.path.expandvars(named.replace("$SPLUNK_HOME", home)) if named else None
+    return named
 
 
 def _existing(path: Optional[str]) -> Optional[str]:

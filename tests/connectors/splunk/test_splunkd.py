@@ -336,9 +336,10 @@ class Places:
     def put(self, authority: trustme.CA, path: str = "etc/auth/cacert.pem") -> None:
         authority.cert_pem.write_to_path(str(self.home / path))
 
-    def name_ca(self, path: str) -> None:
+    def name_ca(self, path: str, folder: str = "system/local") -> None:
         text = f"[general]\nserverName = sh1\nsslRootCAPath = /elsewhere\n\n[sslConfig]\nsslRootCAPath = {path}\n"
-        (self.home / "etc" / "system" / "local" / "server.conf").write_text(text)
+        (self.home / "etc" / folder).mkdir(parents=True, exist_ok=True)
+        (self.home / "etc" / folder / "server.conf").write_text(text)
 
 
 @pytest.fixture
@@ -372,6 +373,29 @@ def test_the_ca_that_server_conf_names_goes_first(places: Places, monkeypatch: p
     places.put(places.authority, "etc/auth/own.pem")
     places.name_ca(path)
     with serving(answering(), places.tls("sh1.example.test")) as server:
+        assert_answered(server)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("apps/org_ssl/local", None),
+        ("apps/org_ssl/default", None),
+        ("system/local", "apps/a/local"),
+        ("apps/a/local", "apps/b/local"),
+        ("apps/b/local", "apps/a/default"),
+    ],
+)
+def test_the_ca_may_be_named_by_an_app(places: Places, good: str, bad: Optional[str]) -> None:
+    """Where an app names the CA, as many houses have it, no search could ask anything: "Set sslRootCAPath …"."""
+    places.put(places.authority, "etc/auth/own.pem")
+    places.put(places.other, "etc/auth/other.pem")
+    places.put(places.other)
+    places.name_ca("$SPLUNK_HOME/etc/auth/own.pem", good)
+    if bad is not None:
+        places.name_ca("$SPLUNK_HOME/etc/auth/other.pem", bad)
+
+    with serving(answering(), places.tls("127.0.0.1")) as server:
         assert_answered(server)
 
 
