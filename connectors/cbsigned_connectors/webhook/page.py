@@ -154,9 +154,11 @@ class _Page:
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
         session = self._session(request)
-        form = await self._own_form(request, session, 4096) if session else None
-        if session is not None and form is None:
-            return await self._shown(session, error=_FOREIGN, status=403)
+        try:
+            if session is not None and await self._own_form(request, session, 4096) is None:
+                return await self._shown(session, error=_FOREIGN, status=403)
+        except ProblemError as exc:
+            return await self._shown(session, error=exc.detail, status=exc.status) if session else _see("/")
         name = _cookie_name(request)
         self.sessions.end(request.cookies.get(name))
         response = _see("/")

@@ -34,7 +34,7 @@ def body_of(text: str) -> bytes:
         - cb-edr-api §10.3: `link_process`, `#analyze/<guid>/<segment>`; `#/binary/<MD5>`
     """
     text = text.strip(_BLANK)
-    if text[:1] in ("{", "["):
+    if text[:1] in ("{", "[") and not parse_process_id(text[:38]):  # Sysmon writes its guids in braces
         return text.encode("utf-8", "replace")
     records: list[dict[str, str]] = []
     strange = []

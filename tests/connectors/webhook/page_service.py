@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import socket
@@ -51,7 +50,6 @@ class Service:
             SourceState("edr:second.example.test", None, "It is asked with the first look-up."),
         )
         self.clock = Clock()
-        self.held: Optional[asyncio.Event] = None
 
     def sign_in(self, token: str, address: Optional[str]) -> Optional[str]:
         """Return the sender of a token."""
@@ -77,15 +75,33 @@ def app_of(service: Service) -> FastAPI:
     return app
 
 
+class Running:
+    """A server that outlives tests; each gives it a service of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._app = FastAPI()
+
+    def serve(self, service: Service) -> str:
+        """Serve this service from now on, with new sessions; gives the address."""
+        self._app = app_of(service)
+        return self.url
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Hand a request to the service of the moment."""
+        await self._app(scope, receive, send)
+
+
 @contextlib.contextmanager
-def serving(service: Service) -> Iterator[str]:
-    """Serve the page on loopback; gives its address."""
+def running() -> Iterator[Running]:
+    """Run a server on loopback."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app_of(service), log_level="warning", access_log=False, ws="none"))
+    app = Running(f"http://127.0.0.1:{listener.getsockname()[1]}")  # it listens already; who connects waits
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"  # the socket listens already; who connects waits
+        yield app
     finally:
         server.should_exit = True
         thread.join(20)
