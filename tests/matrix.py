@@ -5,7 +5,8 @@
     python tests/matrix.py -- -k lineage   the rest goes to pytest
 
 An interpreter counts when its `--version` answers: pyenv's own versions do, a pyenv shim that fails does not. Each
-gets a virtual environment in `.venvs/`, kept until setup.cfg changes. Exit code 1 when any run fails.
+gets a virtual environment in `.venvs/`, kept until setup.cfg changes. Two are tested at a time where there are two
+cores. Exit code 1 when any run fails.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Optional
 
@@ -70,9 +73,23 @@ def environment(version: str, python: str) -> Path:
     return inside
 
 
+def tested(version: str, inside: Path, marks: str, more: Sequence[str], log: Optional[Path]) -> bool:
+    """Run pytest in one environment, its output into `log` where there is one, and return whether all passed."""
+    command = [str(inside), "-m", "pytest", "-q", "-m", marks, *more]
+    if log is None:
+        print(f"Python {version}: pytest -m '{marks}'", flush=True)
+        return subprocess.run(command, cwd=PROJECT, check=False).returncode == 0
+    print(f"Python {version}: pytest -m '{marks}', shown when it has ended; until then: {log}", flush=True)
+    with open(log, "w") as out:
+        done = subprocess.run(command, cwd=PROJECT, check=False, stdout=out, stderr=subprocess.STDOUT)
+    print(f"Python {version}:\n{log.read_text(errors='replace')}", flush=True)
+    return done.returncode == 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nightly", action="store_true", help="the long checks instead, on the running Python")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="Pythons at a time (default: 2)")
     parser.add_argument("pytest", nargs="*", help="handed to pytest")
     options = parser.parse_args()
     found = interpreters()
@@ -81,16 +98,16 @@ def main() -> int:
         print(f"note: Python {', '.join(missing)} is not on this machine; tested on {', '.join(found)}", flush=True)
     if options.nightly:
         found = dict(list(found.items())[:1])
-    failed = []
-    for version, python in found.items():
-        inside = environment(version, python)
-        marks = "nightly" if options.nightly else "not nightly and not live"
-        print(f"Python {version}: pytest -m '{marks}'", flush=True)
-        done = subprocess.run(
-            [str(inside), "-m", "pytest", "-q", "-m", marks, *options.pytest], cwd=PROJECT, check=False
-        )
-        if done.returncode != 0:
-            failed.append(version)
+    marks = "nightly" if options.nightly else "not nightly and not live"
+    made = {version: environment(version, python) for version, python in found.items()}
+    jobs = max(1, min(options.jobs, len(made)))
+
+    def run(version: str) -> bool:
+        log = PROJECT / ".venvs" / f"{version}.log" if jobs > 1 else None
+        return tested(version, made[version], marks, options.pytest, log)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        failed = [version for version, passed in zip(made, pool.map(run, made)) if not passed]
     print(f"Python {', '.join(failed)} failed" if failed else f"all passed on Python {', '.join(found)}", flush=True)
     return 1 if failed else 0
 
