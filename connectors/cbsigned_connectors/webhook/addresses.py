@@ -101,9 +101,10 @@ def host_rule(text: str) -> HostRule:
     suffix = host.startswith("*.")
     name = host[2:] if suffix else host
     address = _address_of(name.strip("[]"))
-    if address is not None and not suffix:
+    in_range = not port or 0 < int(port) < 65_536
+    if address is not None and not suffix and in_range:
         return HostRule(str(address), False, int(port) if port else None)
-    if not _NAME.fullmatch(name) or len(name) > 253 or _numeric(name) or (suffix and "." not in name):
+    if not _NAME.fullmatch(name) or len(name) > 253 or _numeric(name) or not in_range or (suffix and "." not in name):
         raise ConfigError(
             "expected a host such as soar.example.test, *.example.test for all below, or soar.example.test:8443 "
             "for a port of its own."

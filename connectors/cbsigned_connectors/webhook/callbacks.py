@@ -194,6 +194,9 @@ class Callbacks:
                 )  # fmt: skip
             except (requests.RequestException, HTTPError, OSError) as exc:
                 raise _NoAnswer(why(exc, watch)) from None
+            if watch.fired:  # the head was cut at its end by us, and reads as a whole one
+                response.close()
+                raise _NoAnswer(why(TimeoutError(), watch))
             self._drain(response)
             return response.status_code, retry_after_s(response)
 

@@ -25,6 +25,7 @@ from cbsigned_connectors.webhook.senders import (
     Sender,
     Senders,
     SenderSettings,
+    client_address,
 )
 
 NOW = 1_800_000_000.0
@@ -218,6 +219,22 @@ def test_a_sender_is_bound_to_its_addresses() -> None:
         refused = recognised(entry, headers, address=other)
         assert isinstance(refused, Refused)
         assert refused.status == 403
+
+
+PROXIES = (ipaddress.ip_network("10.0.0.0/24"), ipaddress.ip_network("::1"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [("192.0.2.1", None, "192.0.2.1"), ("192.0.2.1", "10.1.1.1", "192.0.2.1"), ("10.0.0.1", "192.0.2.7", "192.0.2.7"),
+     ("10.0.0.1", "1.1.1.1, 192.0.2.7", "192.0.2.7"), ("10.0.0.1", "192.0.2.7, 10.0.0.2", "192.0.2.7"),
+     ("::1", "192.0.2.7", "192.0.2.7"), ("10.0.0.1", None, "10.0.0.1"), ("10.0.0.1", "", "10.0.0.1"),
+     ("10.0.0.1", "1.1.1.1,", "10.0.0.1"), ("10.0.0.1", "1.1.1.1, junk", "junk"), (None, "1.1.1.1", None)],
+)  # fmt: skip
+def test_forwarded_addresses_are_believed_from_our_proxies_alone(
+    peer: Optional[str], forwarded: Optional[str], expected: Optional[str]
+) -> None:
+    assert client_address(peer, forwarded, PROXIES) == expected
 
 
 # Signatures over the body.
