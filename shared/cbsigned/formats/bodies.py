@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any, Optional, Union
 from urllib.parse import parse_qsl
 
@@ -29,6 +29,7 @@ _CHARSETS = {
     "latin-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252", "cp1252": "cp1252", "utf-16": "utf-16",
     "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
 }  # fmt: skip
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]+)", re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _MAX_MEMBERS = 64
 _CHUNK = 65_536
@@ -82,21 +83,18 @@ def read_body(body: bytes, headers: Optional[Mapping[str, str]] = None, limits: 
     if not text.strip("\ufeff \t\r\n\x1e"):
         raise BodyError("The body is empty. Post the alert as a JSON object.", Fault.MALFORMED)
     items = _items(text.lstrip("\ufeff"), limits)
-    if len(items) == 1 and isinstance(items[0], Mapping):
-        event = cloudevents.from_headers(known, items[0])
-        items = [event] if event is not None else items
-    elif "ce-id" in known:
-        event = cloudevents.from_headers(known, [item for item in items if isinstance(item, Mapping)])
-        items = [event] if event is not None else items
+    if "ce-id" in known and not kind.startswith("application/cloudevents"):
+        given = [item for item in items if isinstance(item, Mapping)]
+        event = cloudevents.from_headers(known, given[0] if len(items) == 1 and given else given)
+        items = [event, *(item for item in items if isinstance(item, AlertError))] if event is not None else items
     return _records(items, limits)
 
 
 def _content_type(value: str) -> tuple[str, Optional[str]]:
     """Return (type, encoding to decode with or None); a type that holds no JSON is refused."""
-    message = Message()
-    message["Content-Type"] = value.replace("\r", " ").replace("\n", " ")[:500] or "text/plain"
-    kind = message.get_content_type() if value.strip() else ""
-    charset = str(message.get_param("charset") or "").strip().lower()
+    kind = value.partition(";")[0].strip().lower()
+    found = _CHARSET.search(value[:500])
+    charset = found.group(1).lower() if found else ""
     if not (kind in (*_PLAIN, *_LINES, "application/x-www-form-urlencoded") or _is_json(kind)):
         raise BodyError(
             "The Content-Type is not one that alerts are read from. Send application/json.", Fault.UNSUPPORTED
@@ -195,8 +193,7 @@ def _items(text: str, limits: Limits) -> list[_Item]:
         if len(found) > limits.records:
             raise _too_many(limits)
     if not good:
-        first = next(item for item in found if isinstance(item, AlertError))
-        raise BodyError(f"The body is no JSON. {first}", Fault.MALFORMED)
+        raise BodyError(f"The body is no JSON. {found[0] if found else ''}".strip(), Fault.MALFORMED)
     if found and not any(isinstance(item, Mapping) for item in found):
         raise BodyError(f"The body holds no JSON object. {found[0]}", Fault.UNUSABLE)
     return found

@@ -18,7 +18,7 @@ MAX_VALUES = 1_000_000
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^\[\]{}]+")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_BETWEEN = re.compile(r"[\s,\x1e]*")
+_BETWEEN = re.compile(r"[ \t\r\n,\x1e]*")
 _BRACES = str.maketrans("{}", "[]")
 _MOST_FAULTS = 20
 

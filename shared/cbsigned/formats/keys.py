@@ -9,7 +9,7 @@ from typing import Optional
 
 from cbsigned.alert import Role
 
-__all__ = ["FACTS", "fact_of", "hash_rank", "is_guid_key", "is_look_alike", "role_of", "words_of"]
+__all__ = ["FACTS", "fact_of", "hash_rank", "is_guid_key", "is_look_alike", "joined", "role_of", "words_of"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+\d*|[A-Z]+\d*|\d+")
 _HASH_WORDS = {"md5", "sha1", "sha256", "hash", "hashes"}
@@ -19,6 +19,7 @@ _NEVER = (  # anywhere in a path: a value that looks like a file's hash, and is 
     "publisher", "ja3", "ja3s", "ja4", "hassh", "ntlm", "nthash", "lmhash", "password", "passwd", "secret",
     "favicon", "etag", "nonce",
 )  # fmt: skip
+_NEVER_WORDS = ("session", "trace", "span", "uuid", "event_id")
 _RARELY = ("session", "trace", "span", "transaction", "uuid", "event", "request", "correlation", "token", "cookie",
            "etag", "key", "icon", "rule")  # fmt: skip
 _NOT_LAST = ("id", "ids", "uid", "uuid", "guid", "key", "token", "ref", "version", "etag", "nonce", "secret")
@@ -26,6 +27,7 @@ _JOINED = {
     ("sha", "1"): "sha1", ("sha", "256"): "sha256", ("imp", "hash"): "imphash", ("pe", "hash"): "pehash",
     ("nt", "hash"): "nthash", ("lm", "hash"): "lmhash", ("rich", "hash"): "richhash", ("ss", "deep"): "ssdeep",
     ("thumb", "print"): "thumbprint", ("finger", "print"): "fingerprint", ("e", "tag"): "etag",
+    ("event", "id"): "event_id",
 }  # fmt: skip
 _ROLES = (
     (Role.PARENT, {"parent", "grandparent", "ancestor", "ancestry", "creator"}),
@@ -53,15 +55,25 @@ FACTS = {
 _BY_NAME = {name: (field, rank) for field, names in FACTS.items() for rank, name in enumerate(names)}
 
 
-@lru_cache(maxsize=8192)
 def words_of(key: str) -> tuple[str, ...]:
     """Return a key's words, lower case: `fileHashMd5` → file, hash, md5; `PGUID` → pguid."""
-    found = [word.lower() for word in _WORD.findall(key[:200])]
-    for pair, joined in _JOINED.items():
-        for at in range(len(found) - 1):
-            if (found[at], found[at + 1]) == pair:
-                found[at : at + 2] = [joined]
-                break
+    return _words(key[:200])
+
+
+@lru_cache(maxsize=8192)
+def _words(key: str) -> tuple[str, ...]:
+    return joined([word.lower() for word in _WORD.findall(key)])
+
+
+def joined(words: Sequence[str]) -> tuple[str, ...]:
+    """Return words with those put together that mean one thing, also across keys: pe, hash → pehash."""
+    found: list[str] = []
+    for word in words:
+        whole = _JOINED.get((found[-1], word)) if found else None
+        if whole is not None:
+            found[-1] = whole
+        else:
+            found.append(word)
     return tuple(found)
 
 
@@ -74,6 +86,8 @@ def is_look_alike(words: Sequence[str], last: Sequence[str]) -> bool:
     """
     if any(word.startswith(_NEVER) for word in words) or any(word.startswith(_RARELY) for word in last):
         return True
+    if any(word.rstrip("s") in _NEVER_WORDS for word in words):
+        return True
     named = any(word in _HASH_WORDS for word in last)
     return not named and (any(word.startswith(_RARELY) for word in words) or last[-1:] in [(w,) for w in _NOT_LAST])
 
@@ -85,10 +99,10 @@ def hash_rank(words: Sequence[str], last: Sequence[str]) -> int:
     return 1 if any(word in _HASH_WORDS for word in words) else 2
 
 
-def is_guid_key(last: Sequence[str]) -> bool:
-    """Whether a key names a process's id of any product."""
-    joined = "_".join(last)
-    return joined.endswith(("process_guid", "processguid", "pguid", "entity_id", "process_unique_id", "process_uid"))
+def is_guid_key(words: Sequence[str]) -> bool:
+    """Whether a path names a process's id of any product."""
+    whole = "_".join(words[-3:])
+    return whole.endswith(("process_guid", "processguid", "pguid", "entity_id", "process_unique_id", "process_uid"))
 
 
 def role_of(words: Sequence[str]) -> Optional[Role]:

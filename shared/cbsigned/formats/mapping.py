@@ -169,12 +169,12 @@ def find(value: Any, path: Path, place: str = "", item: str = "") -> Iterator[_F
                 yield from find(value[key], path[end:], f"{place}.{key}".lstrip("."), item)
                 return
     elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            here = f"{place}[{index}]"
-            if path[0] is None:
+        if path[0] is None:
+            for index, inner in enumerate(value):
+                here = f"{place}[{index}]"
                 yield from find(inner, path[1:], here, here)
-            elif path[0] == index:
-                yield from find(inner, path[1:], here, item)
+        elif path[0] < len(value):
+            yield from find(value[path[0]], path[1:], f"{place}[{path[0]}]", item)
 
 
 def _field(source: str, name: object) -> str:

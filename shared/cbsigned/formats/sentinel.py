@@ -14,6 +14,7 @@ from cbsigned.observables import Hashes
 __all__ = ["matches", "matches_alert", "matches_incident", "read"]
 
 _MAX_LEVELS = 8
+_MAX_LINKS = 20
 
 
 def matches_incident(record: Record) -> bool:
@@ -70,19 +71,21 @@ class _Entities:
         processes = [item for item in self.all if _kind(item) == "process"]
         parents = [found for found in (self._linked(p.get("parentprocess")) for p in processes) if found]
         images = [self._image(p) for p in (*processes, *parents)]
+        above = set(map(id, parents))
         for process in processes:
-            if not _among(process, parents):
+            if id(process) not in above:
                 yield from filter(lambda s: s.usable, [self._process(Role.PROCESS, process)])
         for parent in parents:
             yield from filter(kept, [self._process(Role.PARENT, parent)])
         used = [image for image in images if image]
         files = [item for item in self.all if _kind(item) == "file"]
+        of_processes = set(map(id, used))
         for file in files:
-            if not _among(file, used):
+            if id(file) not in of_processes:
                 yield from filter(kept, [self._file(file)])
-        linked = [entity for file in (*files, *used) for entity in self._hash_entities(file)]
+        linked = {id(entity) for file in (*files, *used) for entity in self._hash_entities(file)}
         for item in self.all:
-            if _kind(item) == "filehash" and not _among(item, linked):
+            if _kind(item) == "filehash" and id(item) not in linked:
                 yield from filter(kept, [described(Role.TARGET_FILE, _hash(item), host=self._host(None))])
 
     def _entity(self, item: Record, levels: int) -> dict[str, Any]:
@@ -112,7 +115,7 @@ class _Entities:
 
     def _hash_entities(self, file: Record) -> list[Record]:
         links = file.get("filehashs") or file.get("filehashes")
-        found = [self._linked(link) for link in (links if isinstance(links, list) else [links])]
+        found = [self._linked(link) for link in (links[:_MAX_LINKS] if isinstance(links, list) else [links])]
         return [entity for entity in found if entity]
 
     def _hashes(self, file: Record) -> Hashes:
@@ -141,10 +144,6 @@ class _Entities:
 
 def _kind(item: Record) -> str:
     return str(item.get("kind") or item.get("type")).lower().rpartition("/")[2]
-
-
-def _among(item: Record, others: list[Record]) -> bool:
-    return any(item is other for other in others)
 
 
 def _hash(item: Record) -> Hashes:

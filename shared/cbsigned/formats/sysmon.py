@@ -24,6 +24,8 @@ FILE_EVENTS = {
 }
 """Sysmon's events whose hashes are another file's than the process's, and where its path stands."""
 
+_CLIPBOARD = 24  # its hash is that of the text that was copied: no file's
+
 _IMAGES = ("Image", "NewProcessName", "SourceImage", "ProcessName")
 _GUIDS = ("ProcessGuid", "SourceProcessGuid", "SourceProcessGUID")
 
@@ -32,8 +34,9 @@ def matches(record: Record) -> bool:
     """Whether this is one event, flat, whose hashes are not its process's; others are read well as rows."""
     if "EventID" not in record or not ("Hashes" in record or "Hash" in record):
         return False
-    event = FILE_EVENTS.get(event_number(record.get("EventID")) or 0)
-    return event is not None and event[1] in record
+    number = event_number(record.get("EventID"))
+    event = FILE_EVENTS.get(number or 0)
+    return number == _CLIPBOARD or (event is not None and event[1] in record)
 
 
 def read(record: Record) -> Optional[Alert]:
@@ -69,8 +72,9 @@ def sets_of(number: Optional[int], data: Mapping[str, Any], host: Optional[str])
     file = FILE_EVENTS.get(number or 0)
     path = first(data, *_IMAGES)
     new = data.get("NewProcessId")
+    own = NO_HASHES if file or number == _CLIPBOARD else hashes
     acting = described(
-        Role.PROCESS, NO_HASHES if file else hashes, id=first(data, *_GUIDS), own=False, path=path,
+        Role.PROCESS, own, id=first(data, *_GUIDS), own=False, path=path,
         pid=new if new is not None else first(data, "ProcessId", "SourceProcessId"), host=host,
         user=first(data, "User", "SourceUser", "TargetUserName", "SubjectUserName"),
         cmdline=first(data, "CommandLine"),

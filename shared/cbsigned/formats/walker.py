@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.formats.fields import described
 from cbsigned.formats.jsontext import load
-from cbsigned.formats.keys import fact_of, hash_rank, is_guid_key, is_look_alike, role_of, words_of
+from cbsigned.formats.keys import fact_of, hash_rank, is_guid_key, is_look_alike, joined, role_of, words_of
 from cbsigned.formats.values import first, first_time, text_of
 from cbsigned.observables import Hashes, is_foreign, parse_pid, parse_process_id, read_hashes
 from cbsigned.timing import parse_time
@@ -28,13 +28,23 @@ MAX_NODES = 20_000
 """How many values are looked at."""
 _MAX_SETS = 100
 _MAX_TEXT = 262_144
+_MAX_PAIRS = 4096
+_MAX_KEY = 100
 
 _PLAIN = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
 _NAMED = re.compile(r"\b(?:MD5|SHA-?1|SHA-?256)\s*[=:]\s*[0-9a-f]{32,64}\b", re.ASCII | re.IGNORECASE)
+_TOLD_GUID = re.compile(
+    r"\b(\w*(?:PGUID|ProcessGuid))\s*[=:]\s*(\{?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?)",
+    re.ASCII | re.IGNORECASE,
+)
 _CLOUD_GUID = re.compile(r"[0-9A-Z]{6,12}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{6,16}", re.ASCII)
 _FOLDED = ("hash", "hashes", "file", "image", "ext", "executable", "details")
 _KINDS = ("md5", "sha1", "sha256")
 _GUID = "process_guid"
+_TELLING = (
+    ("algorithm",), ("algo",), ("type",), ("kind",), ("name",), ("label",), ("hash", "type"), ("hash", "name"),
+    ("hash", "algorithm"), ("data", "type"), ("ioc", "type"), ("value", "type"),
+)  # fmt: skip
 _FIRST = ("process", "image", "", "file")  # of several files in one object, which is the process's own
 
 
@@ -112,15 +122,21 @@ def _parts(leaf: _Leaf, value: Any, most: int) -> list[_Leaf]:
     """Return what is inside an object or a list."""
     if isinstance(value, list):
         return [leaf._replace(path=f"{leaf.path}[{n}]", value=item) for n, item in enumerate(value[:most])]
+    start = f"{leaf.path}." if leaf.path else ""
     return [
-        _Leaf((*leaf.keys, str(name)), f"{leaf.path}.{name}" if leaf.path else str(name), leaf.path, item, value)
-        for name, item in islice(value.items(), most)
+        _Leaf((*leaf.keys, str(name)), start + _short(str(name), number), leaf.path, item, value)
+        for number, (name, item) in enumerate(islice(value.items(), most))
     ]
 
 
+def _short(name: str, number: int) -> str:
+    """Return a key for a path, which is written once for every value below it; a long one by its number too."""
+    return name if len(name) <= _MAX_KEY else f"{name[:_MAX_KEY]}…{number}"
+
+
 def _unpacked(text: str) -> Any:
-    """Return the object of a text that is JSON, else the text."""
-    if text[:1] == "{" and len(text) <= _MAX_TEXT:
+    """Return the object or list of a text that is JSON, else the text."""
+    if text[:1] in ("{", "[") and len(text) <= _MAX_TEXT:
         try:
             return load(text, values=MAX_NODES)
         except ValueError:
@@ -133,9 +149,12 @@ def _observables(leaf: _Leaf) -> Iterator[_Found]:
     if leaf.value is None or isinstance(leaf.value, bool) or not leaf.keys:
         return
     last = words_of(leaf.keys[-1])
-    words = tuple(word for key in leaf.keys for word in words_of(key))
+    words = joined([word for key in leaf.keys for word in words_of(key)])
     home, role = _home(leaf, last), role_of(words)
     text = leaf.value.strip() if isinstance(leaf.value, str) else ""
+    for name, told in _TOLD_GUID.findall(text) if len(text) <= _MAX_PAIRS else ():
+        whose = role_of(words_of(name)) or Role.PROCESS
+        yield _Found(home, whose, "", 0, _GUID, parse_process_id(told) or told, leaf.path)
     hashes = _hashes(text, leaf, words, last)
     if hashes is not None:
         family = _family(leaf, last)
@@ -143,9 +162,9 @@ def _observables(leaf: _Leaf) -> Iterator[_Found]:
             if getattr(hashes, kind):
                 yield _Found(home, role, family, hash_rank(words, last), kind, getattr(hashes, kind), leaf.path)
         return
-    guid = _guid(text, last)
+    guid = _guid(text, words, last)
     if guid is not None:
-        yield _Found(home, role, "", 0 if is_guid_key(last) else 2, _GUID, guid, leaf.path)
+        yield _Found(home, role, "", 0 if is_guid_key(words) else 2, _GUID, guid, leaf.path)
         return
     fact = fact_of(last) or ((("host", 50)) if last == ("name",) and "host" in words[-3:] else None)
     if fact is not None and (role is not None or "_".join(last) not in ("name", "path")):
@@ -156,33 +175,31 @@ def _observables(leaf: _Leaf) -> Iterator[_Found]:
 
 def _hashes(text: str, leaf: _Leaf, words: tuple[str, ...], last: tuple[str, ...]) -> Optional[Hashes]:
     """Return the hashes in a text, or None where it has none, or they are no file's."""
-    if len(text) < 32 or len(text) > 4096:
+    if len(text) < 32 or len(text) > _MAX_PAIRS:
         return None
     plain = _PLAIN.fullmatch(text)
     if not plain and not _NAMED.search(text):
         return None
-    if is_look_alike(words, last) or any(
-        is_look_alike(words_of(v), words_of(v)) for n, v in leaf.beside.items() if isinstance(v, str) and _tells(n, v)
-    ):
+    if is_look_alike(words, last) or (not any(kind in last for kind in _KINDS) and _told_otherwise(leaf)):
         return None
     found = read_hashes(text if plain else [match.group(0).replace("-", "") for match in _NAMED.finditer(text)])
     return found if found.md5 or found.sha1 or found.sha256 else None
 
 
-def _tells(name: object, value: str) -> bool:
-    """Whether a field beside a value says what kind of value it is: `{"type": "imphash", "value": …}`."""
-    words = words_of(str(name))
-    return len(value) <= 40 and any(w in ("algorithm", "algo", "type", "kind", "name", "key", "label") for w in words)
+def _told_otherwise(leaf: _Leaf) -> bool:
+    """Whether the field beside a value says that it is a look-alike: `{"type": "imphash", "value": …}`."""
+    told = [words_of(v[:40]) for n, v in leaf.beside.items() if isinstance(v, str) and words_of(str(n)) in _TELLING]
+    return any(is_look_alike(words, words) for words in told)
 
 
-def _guid(text: str, last: tuple[str, ...]) -> Optional[str]:
+def _guid(text: str, words: tuple[str, ...], last: tuple[str, ...]) -> Optional[str]:
     """Return a process id: Carbon Black's wherever it stands, another product's where the key says what it is."""
     if not 8 <= len(text) <= 256:
         return None
     found = parse_process_id(text)
     if found is not None and not is_foreign(found):
         return None if any(word in ("uuid", "trace", "session", "event") for word in last) else found
-    if is_guid_key(last) and text.strip("{}0-"):
+    if is_guid_key(words) and text.strip("{}0-"):
         return found or text
     return text if _CLOUD_GUID.fullmatch(text) else None
 
