@@ -102,7 +102,7 @@ def settings_of(root: Node, path: Path, environ: Mapping[str, str]) -> WebhookSe
         **listen,
         **({"deadline_s": top["deadline_s"]} if "deadline_s" in top else {}),
         bodies=BodyLimits(**bodies),
-        senders=reader.senders(top.get("senders"), mappings),
+        senders=reader.senders(top.get("senders"), mappings, BodyLimits(**bodies).max_bytes),
         mappings=mappings,
         callbacks=reader.made(CallbackSettings, callbacks, top.get("callbacks"), "callbacks"),
         jobs=JobSettings(**jobs),
@@ -139,7 +139,9 @@ class _Reader:
                 found[name] = self._readers[key.kind](item, f"{place}{name}", key)
         return found
 
-    def senders(self, node: Optional[Node], mappings: Mapping[str, FieldMapping]) -> tuple[SenderSettings, ...]:
+    def senders(
+        self, node: Optional[Node], mappings: Mapping[str, FieldMapping], most_bytes: int
+    ) -> tuple[SenderSettings, ...]:
         """Return the senders, each checked, and against each other."""
         made: list[SenderSettings] = []
         owners: dict[bytes, str] = {}
@@ -154,6 +156,10 @@ class _Reader:
                 if name in values and values[name] not in known:
                     told = f"is none of {', '.join(known)}" if known else "there are no mappings"
                     self._fail(item, f"{place}.{name}", f"{printable(values[name], 40)} {told}")
+            if values.get("max_body_bytes", 0) > most_bytes:
+                self._fail(
+                    item, f"{place}.max_body_bytes", f"bodies.max_bytes is {most_bytes} for all; raise that first"
+                )
             sender = self.made(SenderSettings, values, item, place)
             for secret in sender.secrets:
                 if owners.setdefault(secret.value, sender.name) != sender.name:

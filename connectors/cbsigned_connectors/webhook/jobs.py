@@ -46,7 +46,7 @@ _POLL_S = 0.5
 _TIDY_S = 30.0
 _LOOK_S = 1.0
 _FORGOTTEN_AT_ONCE = 500
-_MOST_TRIES = 5
+_MOST_TRIES = 20  # a job that kills its runner is found in the end, and a host that crashes often loses none
 _ENDED = (
     "request = x'', finished_at = ?, expires_at = ?, owner = NULL, lease = NULL, lease_until = NULL,"
     " call_at = CASE WHEN callback IS NULL THEN NULL ELSE ? END"

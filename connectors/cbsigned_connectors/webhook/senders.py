@@ -55,8 +55,7 @@ class Refused:
     """A request that was not let in.
 
     Attributes:
-        status: 401; 403 for an address it may not come from; 409 for an id used again for another body; 429 for
-            more signed messages than can be remembered.
+        status: 401; 409 for an id used again for another body; 429 for more signed messages than can be remembered.
         reason: For the sender, in words; it quotes nothing that was sent but a time.
         headers: To send along, `WWW-Authenticate` for example.
     """
@@ -116,23 +115,25 @@ class Senders:
         names = [name.lower() for name, _value in headers.items()]
         if any(names.count(name) > 1 for name in self._credentials & set(names)):
             return self._no("A header that proves the sender came twice. Send each of them once.")
-        reason = ""
+        reason, elsewhere = "", False
         for entry in self._settings:
             if (entry.scheme is Scheme.PATH_TOKEN) != (path_token is not None):
                 continue
+            if entry.addresses and not _within(address, entry.addresses):
+                elsewhere = True  # before its signature costs anything
+                continue
             verdict = check(entry, given, path_token, raw_body, now)
             if isinstance(verdict, Proof):
-                return self._let_in(entry, verdict, raw_body, now, address)
+                return self._let_in(entry, verdict, raw_body, now)
             reason = verdict or reason
         if path_token is not None:
-            return self._no("The token in the path is not known. Copy the URL from the sender's set-up again.")
-        return self._no(reason or "The request proves no sender: send the header that the sender's scheme asks for.")
+            reason = "The token in the path is not known. Copy the URL from the sender's set-up again."
+        reason = reason or "The request proves no sender: send the header that the sender's scheme asks for."
+        return self._no(
+            f"{reason} Or its sender may not send from this address: see addresses." if elsewhere else reason
+        )
 
-    def _let_in(
-        self, entry: SenderSettings, proof: Proof, raw_body: bytes, now: float, address: Optional[str]
-    ) -> Union[Sender, Refused]:
-        if entry.addresses and not _within(address, entry.addresses):
-            return Refused(403, f'Sender "{entry.name}" may not send from this address. Add its network to addresses.')
+    def _let_in(self, entry: SenderSettings, proof: Proof, raw_body: bytes, now: float) -> Union[Sender, Refused]:
         if proof.message_id is None:
             return Sender(entry)
         seen = self._replays[entry.name].seen(proof.message_id, raw_body, now)

@@ -199,6 +199,7 @@ def test_the_example_of_every_key_is_taken(name: str, tmp_path: Path) -> None:
         (SOAR.replace("soar,", '"a\\nb",'), 'senders[0].name is "a?b": expected a text'),
         (SOAR.replace("scheme", "addresses: [10.0.0.1/8], scheme"), 'addresses[0] is "10.0.0.1/8": expected a network'),
         (SOAR.replace("scheme", "mapping: x, scheme"), 'senders[0].mapping: "x" there are no mappings'),
+        (SOAR.replace("scheme", "max_body_bytes: 2000000, scheme"), "max_body_bytes: bodies.max_bytes is 1048576"),
         (SOAR.replace("scheme", "source: x, scheme"), 'senders[0].source: "x" is none of splunk, soar'),
         ("callbacks: {hosts: ['*']}", "callbacks.hosts[0]"),
         ("callbacks: {hosts: [a.test]}", "callbacks.secrets: callbacks are signed, so hosts need"),

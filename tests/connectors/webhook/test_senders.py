@@ -131,7 +131,8 @@ def test_without_senders_nobody_is_let_in() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "Bearer", "Bearer ", "Bearer x", f"Bearer {NEW.decode()[:-1]}", f"Bearer {NEW.decode()}x",
-     f"Basic {NEW.decode()}", f"Bearer {NEW.decode()},{OLD.decode()}", "Bearer \x00", "Bearer é", "Bearer \udc80", "Bearer " + "A" * 100_000],
+     f"Basic {NEW.decode()}", f"Bearer {NEW.decode()},{OLD.decode()}", "Bearer \x00", "Bearer é", "Bearer \udc80",
+     "Bearer " + "A" * 100_000],
     ids=lambda text: ascii(text)[:30],
 )  # fmt: skip
 def test_a_wrong_or_cut_bearer_is_refused(text: str) -> None:
@@ -218,7 +219,18 @@ def test_a_sender_is_bound_to_its_addresses() -> None:
     for other in ("11.0.0.1", "::1", "", "unix:", None):
         refused = recognised(entry, headers, address=other)
         assert isinstance(refused, Refused)
-        assert refused.status == 403
+        assert refused.status == 401
+        assert "may not send from this address" in refused.reason
+
+
+def test_from_a_wrong_address_a_right_secret_is_told_like_a_wrong_one() -> None:
+    entry = settings(Scheme.BEARER, addresses=(ipaddress.ip_network("10.0.0.0/8"),))
+
+    right, wrong = (
+        recognised(entry, {"Authorization": f"Bearer {secret}"}, address="192.0.2.1") for secret in (NEW.decode(), "x")
+    )
+
+    assert right == wrong
 
 
 PROXIES = (ipaddress.ip_network("10.0.0.0/24"), ipaddress.ip_network("::1"))
@@ -306,8 +318,8 @@ RIGHT = standard()["webhook-signature"]
 @pytest.mark.parametrize(
     "text",
     ["", " ", ",", "v1", "v1,", RIGHT[3:], RIGHT.replace("v1", "v2"), RIGHT.replace("v1", "v1a"), RIGHT[:-1],
-     RIGHT[:-4], RIGHT + "A", RIGHT.replace("v1,", "v1;"), "v1," + "A" * 43 + "=", "v1,é", "\x00", "\udc80", "v1,x " * 10_000,
-     ("v1,x " * 100) + RIGHT],
+     RIGHT[:-4], RIGHT + "A", RIGHT.replace("v1,", "v1;"), "v1," + "A" * 43 + "=", "v1,é", "\x00", "\udc80",
+     "v1,x " * 10_000, ("v1,x " * 100) + RIGHT],
     ids=lambda text: ascii(text)[:24],
 )  # fmt: skip
 def test_a_forged_cut_or_malformed_signature_is_refused(text: str) -> None:
