@@ -43,6 +43,16 @@ Verdict = Union[Proof, str, None]  # None: nothing of this scheme was sent; a te
 def check(
     entry: SenderSettings, given: Mapping[str, str], path_token: Optional[str], raw_body: bytes, now: float
 ) -> Verdict:
+    """Return whether a request proves a sender: `Proof`, what is wrong with what was sent, or None for nothing sent.
+
+    Never raises, whatever was sent.
+
+    Args:
+        given: Headers, names in lower case.
+        path_token: The last part of the path, where the route has one.
+        raw_body: As received.
+        now: Seconds since 1970.
+    """
     if entry.scheme is Scheme.PATH_TOKEN:
         return _known(entry, _raw(path_token or ""))
     if entry.scheme is Scheme.HEADER:
