@@ -55,6 +55,7 @@ __all__ = [
     "records_of",
 ]
 
+_GENERIC = "generic"
 _MAX_LEVELS = 5
 """Of alerts in envelopes in envelopes."""
 _MAX_CARRIED = 1000
@@ -98,9 +99,10 @@ _TABLE: Mapping[str, _Format] = {  # in the order of alert-formats §2; the firs
     ),
     "windows-event": _Format("One Sysmon event of a file or module, flat", sysmon.matches, sysmon.read),
     "row": _Format("Flat row: a search result, a CSV line, CIM or common names", _always, row.read),
-    "generic": _Format("Anything else: hashes and process guids are searched for", _always, walker.read),
+    _GENERIC: _Format("Anything else: hashes and process guids are searched for", _always, walker.read),
 }
 
+_ALL = tuple(_TABLE)
 FORMATS: Mapping[str, str] = {name: form.about for name, form in _TABLE.items()}
 """Every format by the name that `source` takes, with what it is."""
 
@@ -131,7 +133,7 @@ def parse_alert(
     own = mappings.get(source) if mappings and source is not None else None
     alert = own.read(record) if own is not None else None
     if alert is None or not alert.sets:
-        names = (source,) if source is not None and source in _TABLE else tuple(_TABLE)
+        names = (source,) if source is not None and source in _TABLE else _ALL
         alert = _read(record, names, _MAX_LEVELS)
     if alert is not None and alert.sets:
         return alert
@@ -170,12 +172,12 @@ def _read(record: Record, names: tuple[str, ...], levels: int) -> Optional[Alert
 
 
 def _attempts(names: tuple[str, ...], candidates: Sequence[Record]) -> Iterator[tuple[str, Record]]:
-    if names[-1:] != ("generic",):
+    if names is not _ALL:
         yield from ((name, candidate) for candidate in candidates for name in names)
         return
-    yield from ((name, candidate) for candidate in candidates for name in names[:-1])
+    yield from ((name, candidate) for candidate in candidates for name in _ALL if name != _GENERIC)
     if not any(map(bundles.is_bundle, candidates)):  # its alerts are not to be mixed
-        yield from (("generic", candidate) for candidate in candidates)
+        yield from ((_GENERIC, candidate) for candidate in candidates)
 
 
 def _vague(alert: Alert, record: Record) -> bool:
@@ -187,7 +189,7 @@ def _vague(alert: Alert, record: Record) -> bool:
 
 def _filled(envelope: Alert, carried: Sequence[Record], levels: int) -> Alert:
     """Return an envelope's alert with what its records say; its own words go first."""
-    inner = [alert for alert in (_read(item, tuple(_TABLE), levels) for item in carried[:_MAX_CARRIED]) if alert]
+    inner = [alert for alert in (_read(item, _ALL, levels) for item in carried[:_MAX_CARRIED]) if alert]
     if not inner:
         return envelope
     first, order = inner[0], list(Role)

@@ -15,6 +15,7 @@ from cbsigned.formats.jsontext import load
 __all__ = ["is_bundle", "records_of"]
 
 _LISTS = ("alerts", "context.alerts", "results", "value", "entries")
+_BESIDE = ("rule", "context", "comments", "customTags", "systemTags", "metadata")
 _OF_TEXTS = ("alerts", "entries")
 _TEXTS = ("EventText", "eventText", "event_text", "logText")
 _OWN = ("md5", "docs", "process_guid", "cef", "artifacts", "evidence", "Entities", "object", "class_uid", "alert_type")
@@ -53,8 +54,9 @@ def _list(record: Record) -> Optional[list[Any]]:
 
 
 def _alone(items: list[Any], record: Record) -> bool:
-    """Whether a list is the only thing in a record that can hold anything."""
-    return not any(isinstance(value, (Mapping, list)) for value in record.values() if value is not items)
+    """Whether a list is the only thing in a record that can hold anything, but for what says how it came about."""
+    others = [n for n, value in record.items() if isinstance(value, (Mapping, list)) and value is not items]
+    return all(name in _BESIDE for name in others)
 
 
 def _event_data(record: Record) -> list[Union[Mapping[str, Any], AlertError]]:

@@ -24,7 +24,10 @@ _HOSTS = ("destinationHostName", "deviceHostname", "destinationAddress", "source
 
 def matches(record: Record) -> bool:
     """Whether the record is an artifact, or has artifacts, with a `cef`."""
-    return isinstance(record.get("cef"), Mapping) or any("cef" in artifact for artifact in _artifacts(record))
+    if "cef" in record:
+        return isinstance(record["cef"], Mapping)
+    found = _artifacts(record) if "artifacts" in record or "container" in record else ()
+    return any("cef" in artifact for artifact in found)
 
 
 def read(record: Record) -> Optional[Alert]:

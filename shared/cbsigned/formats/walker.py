@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple, Optional
 
-from cbsigned.alert import Alert, ObservableSet, Role
-from cbsigned.formats.fields import described
+from cbsigned.alert import Alert, Role
+from cbsigned.formats.grouping import GUID, KINDS, Found, sets_of
 from cbsigned.formats.jsontext import load
 from cbsigned.formats.keys import fact_of, hash_rank, is_guid_key, is_look_alike, joined, role_of, words_of
 from cbsigned.formats.values import first, first_time, text_of
 from cbsigned.observables import Hashes, is_foreign, parse_pid, parse_process_id, read_hashes
-from cbsigned.timing import parse_time
 
 __all__ = ["MAX_LEVELS", "MAX_NODES", "read"]
 
@@ -39,13 +37,10 @@ _TOLD_GUID = re.compile(
 )
 _CLOUD_GUID = re.compile(r"[0-9A-Z]{6,12}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{6,16}", re.ASCII)
 _FOLDED = ("hash", "hashes", "file", "image", "ext", "executable", "details")
-_KINDS = ("md5", "sha1", "sha256")
-_GUID = "process_guid"
 _TELLING = (
     ("algorithm",), ("algo",), ("type",), ("kind",), ("name",), ("label",), ("hash", "type"), ("hash", "name"),
     ("hash", "algorithm"), ("data", "type"), ("ioc", "type"), ("value", "type"),
 )  # fmt: skip
-_FIRST = ("process", "image", "", "file")  # of several files in one object, which is the process's own
 
 
 class _Leaf(NamedTuple):
@@ -58,18 +53,6 @@ class _Leaf(NamedTuple):
     beside: Mapping[str, Any]
 
 
-class _Found(NamedTuple):
-    """One observable: where it belongs, whose it is, which file's, how good its place is, and what it is."""
-
-    home: str
-    role: Optional[Role]
-    family: str
-    rank: int
-    field: str
-    value: Any
-    path: str
-
-
 def read(record: Mapping[str, Any]) -> Optional[Alert]:
     """Return what can be looked up in any record, with the path of each observable in `origins`.
 
@@ -77,7 +60,7 @@ def read(record: Mapping[str, Any]) -> Optional[Alert]:
         - alert-formats §5
     """
     walk = _Walk()
-    sets = _sets([o for leaf in walk.leaves(record) for o in _observables(leaf)])
+    sets = sets_of([o for leaf in walk.leaves(record) for o in _observables(leaf)])
     problems = [walk.cut] if walk.cut else []
     if len(sets) > _MAX_SETS:
         problems.append(f"{len(sets) - _MAX_SETS} of {len(sets)} files and processes in this record were not read.")
@@ -144,7 +127,7 @@ def _unpacked(text: str) -> Any:
     return text
 
 
-def _observables(leaf: _Leaf) -> Iterator[_Found]:
+def _observables(leaf: _Leaf) -> Iterator[Found]:
     """Yield what one value gives: hashes, a guid, or one plain fact."""
     if leaf.value is None or isinstance(leaf.value, bool) or not leaf.keys:
         return
@@ -154,23 +137,23 @@ def _observables(leaf: _Leaf) -> Iterator[_Found]:
     text = leaf.value.strip() if isinstance(leaf.value, str) else ""
     for name, told in _TOLD_GUID.findall(text) if len(text) <= _MAX_PAIRS else ():
         whose = role_of(words_of(name)) or Role.PROCESS
-        yield _Found(home, whose, "", 0, _GUID, parse_process_id(told) or told, leaf.path)
+        yield Found(home, whose, "", 0, GUID, parse_process_id(told) or told, leaf.path)
     hashes = _hashes(text, leaf, words, last)
     if hashes is not None:
         family = _family(leaf, last)
-        for kind in _KINDS:
+        for kind in KINDS:
             if getattr(hashes, kind):
-                yield _Found(home, role, family, hash_rank(words, last), kind, getattr(hashes, kind), leaf.path)
+                yield Found(home, role, family, hash_rank(words, last), kind, getattr(hashes, kind), leaf.path)
         return
     guid = _guid(text, words, last)
     if guid is not None:
-        yield _Found(home, role, "", 0 if is_guid_key(words) else 2, _GUID, guid, leaf.path)
+        yield Found(home, role, "", 0 if is_guid_key(words) else 2, GUID, guid, leaf.path)
         return
     fact = fact_of(last) or ((("host", 50)) if last == ("name",) and "host" in words[-3:] else None)
     if fact is not None and (role is not None or "_".join(last) not in ("name", "path")):
         value = parse_pid(leaf.value) if fact[0] == "pid" else text_of(leaf.value)
         if value is not None:
-            yield _Found(home, role, "", fact[1], fact[0], value, leaf.path)
+            yield Found(home, role, "", fact[1], fact[0], value, leaf.path)
 
 
 def _hashes(text: str, leaf: _Leaf, words: tuple[str, ...], last: tuple[str, ...]) -> Optional[Hashes]:
@@ -180,7 +163,7 @@ def _hashes(text: str, leaf: _Leaf, words: tuple[str, ...], last: tuple[str, ...
     plain = _PLAIN.fullmatch(text)
     if not plain and not _NAMED.search(text):
         return None
-    if is_look_alike(words, last) or (not any(kind in last for kind in _KINDS) and _told_otherwise(leaf)):
+    if is_look_alike(words, last) or (not any(kind in last for kind in KINDS) and _told_otherwise(leaf)):
         return None
     found = read_hashes(text if plain else [match.group(0).replace("-", "") for match in _NAMED.finditer(text)])
     return found if found.md5 or found.sha1 or found.sha256 else None
@@ -212,7 +195,7 @@ def _home(leaf: _Leaf, last: tuple[str, ...]) -> str:
         words, index = words_of(tail.partition("[")[0]), "[" in tail
         if not words or not any(word in _FOLDED for word in words):
             break
-        if index and not (words[-1] in ("hash", "hashes") and not any(kind in last for kind in _KINDS)):
+        if index and not (words[-1] in ("hash", "hashes") and not any(kind in last for kind in KINDS)):
             break  # items of a list are files of their own, but for `hashes[].value`
         if not all(word in _FOLDED or word in ("process", "parent") for word in words):
             break
@@ -223,78 +206,4 @@ def _home(leaf: _Leaf, last: tuple[str, ...]) -> str:
 def _family(leaf: _Leaf, last: tuple[str, ...]) -> str:
     """Return the words before a hash's name, and its place in a list: others are another file's."""
     index = leaf.path[leaf.path.rindex("[") :] if leaf.path.endswith("]") else ""
-    return "_".join(w for w in last if w not in (*_KINDS, "hash", "hashes", "value")) + index
-
-
-class _Group:
-    """What was found in one object of one role: hashes by family, guids, and everything else once."""
-
-    def __init__(self) -> None:
-        self.families: dict[str, dict[str, _Found]] = {}
-        self.guids: dict[str, _Found] = {}
-        self.facts: dict[str, _Found] = {}
-
-    def add(self, found: _Found) -> None:
-        """Take in one observable; the better place wins, and a second hash of a kind is another file's."""
-        if found.field == _GUID:
-            self.guids.setdefault(found.value, found)
-        elif found.field in _KINDS:
-            family, number = found.family, 1
-            while self.families.get(family, {}).get(found.field, found).value != found.value:
-                number += 1
-                family = f"{found.family}#{number}"
-            self.families.setdefault(family, {}).setdefault(found.field, found)
-        elif found.field not in self.facts or found.rank < self.facts[found.field].rank:
-            self.facts[found.field] = found
-
-    def sets(self, role: Optional[Role], host: Optional[_Found]) -> Iterator[ObservableSet]:
-        """Yield one set for each file, and for each guid beyond the first."""
-        acting = bool(self.guids or "pid" in self.facts or "cmdline" in self.facts)
-        whose = role or (Role.PROCESS if acting else Role.TARGET_FILE)
-        families = sorted(self.families.items(), key=lambda f: _FIRST.index(f[0]) if f[0] in _FIRST else len(_FIRST))
-        guids = sorted(self.guids.values(), key=lambda g: g.rank)
-        facts = [*self.facts.values(), *([host] if host else [])]
-        if families or guids:
-            main = [*(families[0][1].values() if families else ()), *guids[:1], *facts]
-            yield _set(whose, main)
-        for _name, hashes in families[1:]:
-            yield _set(
-                Role.TARGET_FILE if whose is Role.PROCESS else whose, [*hashes.values(), *([host] if host else [])]
-            )
-        for guid in guids[1:]:
-            yield _set(whose, [guid, *([host] if host else [])])
-
-
-def _sets(found: list[_Found]) -> list[ObservableSet]:
-    """Return the sets of all objects, each file or process once."""
-    host = _host(found)
-    of_process = {f.home for f in found if f.role is Role.PROCESS}
-    groups: dict[tuple[str, Optional[Role]], _Group] = {}
-    for f in found:
-        if f.field != "host":
-            role = Role.PROCESS if f.role is None and f.home in of_process else f.role
-            groups.setdefault((f.home, role), _Group()).add(f)
-    told: dict[tuple[object, ...], ObservableSet] = {}
-    for (_home, role), group in groups.items():
-        for s in group.sets(role, host):
-            told.setdefault((s.md5, s.sha1, s.sha256, s.process_guid, s.foreign_id), s)
-    order = list(Role)
-    return sorted(told.values(), key=lambda s: order.index(s.role))
-
-
-def _host(found: list[_Found]) -> Optional[_Found]:
-    """Return the host of the record, where one place is better than all others or they agree."""
-    hosts = sorted((f for f in found if f.field == "host"), key=lambda f: f.rank)
-    best = [f for f in hosts if f.rank == hosts[0].rank]
-    return best[0] if best and len({f.value for f in best}) == 1 else None
-
-
-def _set(role: Role, found: list[_Found]) -> ObservableSet:
-    value = {f.field: f.value for f in found}
-    hashes = Hashes(value.get("md5"), value.get("sha1"), value.get("sha256"))
-    given = described(
-        role, hashes, id=value.get(_GUID), name=value.get("name"), path=value.get("path"), pid=value.get("pid"),
-        host=value.get("host"), user=value.get("user"), cmdline=value.get("cmdline"),
-        started_at=parse_time(value.get("started_at")),
-    )  # fmt: skip
-    return replace(given, origins=tuple((f.field, f.path) for f in found))
+    return "_".join(w for w in last if w not in (*KINDS, "hash", "hashes", "value")) + index

@@ -45,6 +45,8 @@ BASE64 = base64.b64encode(TEXT.encode()).decode()
         (json.dumps({"service": "carbonblack", "alerts": []}), JSON, []),
         (json.dumps({"alerts": [BASE64, TEXT, {"EventText": BASE64}]}), JSON, [ONE, ONE, ONE]),
         (json.dumps({"context": {"alerts": [ONE]}, "rule": {"id": 1}}), JSON, [ONE]),
+        (json.dumps({"alerts": [ONE, TWO], "rule": {"id": 1}}), JSON, [ONE, TWO]),
+        (json.dumps({"alerts": [TWO], "process": ONE}), JSON, [{"alerts": [TWO], "process": ONE}]),
         (json.dumps({"context": {"alerts": ONE}}), JSON, [{"context": {"alerts": ONE}}]),
         (json.dumps({"md5": MD5, "alerts": [TWO]}), JSON, [{"md5": MD5, "alerts": [TWO]}]),
     ],
@@ -265,12 +267,12 @@ def test_values_are_counted_before_they_are_built() -> None:
 
 def test_many_bad_lines_do_not_take_long() -> None:
     body = b"[[1],\n" + b"[1],\n" * 200_000
-    started = time.perf_counter()
+    started = time.process_time()
 
     with suppress(BodyError):
         read_body(body, limits=Limits(records=1_000_000))
 
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 @settings(max_examples=300, deadline=None)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cbsigned.alert import Alert, ObservableSet, Role
@@ -314,7 +314,7 @@ JSON = st.recursive(
 PLACES = sorted({key for case in CASES for key in case.record} | {"_raw", "docs", "cef", "process", "evidences"})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(st.sampled_from(PLACES) | st.text(), JSON, max_size=8), st.sampled_from([None, *FORMATS]))
 def test_any_json_gives_an_alert_or_the_reason_why_not(record: dict[str, Any], source: object) -> None:
     with suppress(AlertError):
@@ -324,7 +324,7 @@ def test_any_json_gives_an_alert_or_the_reason_why_not(record: dict[str, Any], s
         assert all(isinstance(s.role, Role) for s in alert.sets)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_format_whose_fields_hold_anything_at_all_ends_in_no_other_error(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(CASES))
