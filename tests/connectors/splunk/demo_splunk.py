@@ -76,9 +76,9 @@ class Desk:
         return found
 
     def _looked_up(self, events: list[Event], args: Sequence[str]) -> list[Event]:
-        """`lookup COLLECTION _key AS NAME OUTPUT FIELD …`, from the KV store."""
-        collection, _key, _as, name, _output, *outputs = args
-        known = {str(row["_key"]): row for row in self._known(collection)}
+        """`lookup COLLECTION NAME OUTPUT FIELD …`, from the KV store."""
+        collection, name, _output, *outputs = args
+        known = {str(row[name]): row for row in self._known(collection)}
         return [{**event, **_chosen(known.get(event.get(name, ""), {}), outputs)} for event in events]
 
     def _known(self, collection: str) -> list[Mapping[str, Any]]:
