@@ -82,7 +82,7 @@ def _check_events(text: str, name: str) -> None:
     """Refuse what could grow, or run, when it is read; before anything is built."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        place = f"{name} line {event.start_mark.line + 1}"
+        place = f"{name} line {event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise ConfigError(f"{place}: anchors and aliases (& and *) are not read. Write the value out.")
         if getattr(event, "tag", None):
@@ -101,7 +101,7 @@ def _node(node: yaml.Node, name: str) -> Node:
     if node.tag not in _PLAIN_TAGS:  # a date, for example
         return Node(str(node.value), line)
     try:
-        return Node(_SCALARS.construct_object(node), line)  # type: ignore[no-untyped-call]
+        return Node(_SCALARS.construct_object(node), line)  # type: ignore[no-untyped-call,unused-ignore]
     except (ValueError, OverflowError):
         return Node(str(node.value), line)
 
