@@ -9,9 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cbsigned.alert import Alert, ObservableSet, Role
+from cbsigned.enrichment import Sources, enrich
 from cbsigned.errors import AlertError
 from cbsigned.formats import FORMATS, AlertIgnored, UnknownFormat, key_of, parse_alert
 from cbsigned.formats.fields import full_path, get, ids_of
+from recording import Recording
 from shared.formats.examples import (
     CASES,
     CHAINSAW,
@@ -342,6 +344,26 @@ def _spoilt(value: Any, data: st.DataObject) -> Any:
     if isinstance(value, dict):
         return {key: _spoilt(item, data) for key, item in value.items()}
     return [_spoilt(item, data) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_the_source_is_asked_for_its_own_guids_and_the_sets_hashes_alone(case: Case) -> None:
+    source = Recording()
+
+    (enrichment,) = enrich([case.record], Sources(source, source))
+
+    asked = {hash_ for call in source.hash_calls for hash_ in call}
+    assert asked == {s.get("md5") or s["sha256"] for s in case.sets if "md5" in s or "sha256" in s}
+    assert {guid for call in source.guid_calls for guid in call} <= {GUID}
+    assert len(case.sets) == len(enrichment.subjects)
+
+
+def test_a_claim_is_told_as_the_alerts_own() -> None:
+    source = Recording()
+
+    (enrichment,) = enrich([ELASTIC], Sources(source, source))
+
+    assert [s.verdict.text for s in enrichment.subjects] == ["claimed: signed", "claimed: unsigned", "unknown"]
 
 
 def test_the_look_alike_of_the_examples_is_in_no_set() -> None:
