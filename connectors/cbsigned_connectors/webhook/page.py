@@ -147,7 +147,7 @@ class _Page:
         response = await self._shown(session, paste=paste) if paste and session else _see(onward)
         response.set_cookie(
             _cookie_name(request), cookie, max_age=int(self.sessions.life_s), path="/", httponly=True,
-            secure=request.url.scheme == "https", samesite="strict",
+            secure=_over_tls(request), samesite="strict",
         )  # fmt: skip
         return response
 
@@ -162,7 +162,7 @@ class _Page:
         name = _cookie_name(request)
         self.sessions.end(request.cookies.get(name))
         response = _see("/")
-        response.delete_cookie(name, path="/", httponly=True, secure=request.url.scheme == "https", samesite="strict")
+        response.delete_cookie(name, path="/", httponly=True, secure=_over_tls(request), samesite="strict")
         return response
 
     async def look_up(self, request: Request) -> Response:
@@ -270,7 +270,16 @@ def _see(path: str) -> Response:
 
 
 def _cookie_name(request: Request) -> str:
-    return "__Host-cbsigned" if request.url.scheme == "https" else "cbsigned"
+    return "__Host-cbsigned" if _over_tls(request) else "cbsigned"
+
+
+def _over_tls(request: Request) -> bool:
+    """Whether the browser speaks TLS, with us or with a proxy before us.
+
+    Any proxy is believed: who could forge the header could only keep their own cookie from being sent.
+    """
+    forwarded = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return request.url.scheme == "https" or forwarded == "https"
 
 
 def _same_origin(request: Request) -> bool:

@@ -97,7 +97,7 @@ def running() -> Iterator[Running]:
     """Run a server on loopback."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = Running(f"http://127.0.0.1:{listener.getsockname()[1]}")  # it listens already; who connects waits
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none", proxy_headers=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

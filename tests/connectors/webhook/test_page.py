@@ -13,6 +13,8 @@ import requests
 from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.page import PAGE_HEADERS
 from connectors.webhook.page_service import OTHER, TOKEN, Running, Service, running
+from connectors.webhook.serving import TOKEN as API_TOKEN
+from connectors.webhook.serving import Client
 
 MD5 = "b0a3ecc9eaa2521ddea2fc067785b84e"
 FORM = "application/x-www-form-urlencoded"
@@ -103,7 +105,7 @@ def test_a_token_of_a_sender_opens_a_session_that_no_script_and_no_other_site_ca
 
 
 def test_behind_tls_the_cookie_is_secure_and_bound_to_the_host(browser: Browser) -> None:
-    """A proxy that ends TLS says so; uvicorn believes one on the loopback."""
+    """A proxy that ends TLS says so."""
     tls = {"X-Forwarded-Proto": "https"}
 
     answer = browser.post("/page/sign-in", headers={**tls, "Sec-Fetch-Site": "same-origin"}, token=TOKEN)
@@ -372,3 +374,25 @@ def test_the_service_token_is_on_no_page(inside: Browser) -> None:
 
     for path in ("/", "/page/seen/1", "/page/seen/1/json", "/page/seen/1/markdown"):
         assert TOKEN not in inside.get(path).text
+
+
+def test_over_the_real_service_a_pasted_hash_gives_the_card_and_the_api_is_seen(
+    client: Client, procmon: dict[str, Any]
+) -> None:
+    own = Browser(client.url)
+    own.sign_in(API_TOKEN)
+
+    client.get("/readyz")
+    client.post("/v1/alerts", procmon)
+    answer = own.look_up()
+    shown = own.get(answer.headers["Location"]).text
+    nothing = own.look_up('{"colour": "blue"}')
+    told = own.get(nothing.headers["Location"]).text if nothing.status_code == 303 else nothing.text
+    own.session.close()
+
+    assert answer.status_code == 303
+    assert "Microsoft Corporation" in shown
+    assert shown.count('href="/page/seen/') >= 4
+    assert "procmon64.exe" in shown[shown.index('class="recent"') :]
+    assert "Answers</b>" in shown
+    assert "nothing to look up" in told
