@@ -9,6 +9,7 @@ a cookie that no script can read and no other site's request carries, and sees w
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Mapping, Sequence
@@ -48,6 +49,7 @@ _MAX_FORM = 3 * _MAX_PASTE + 4096  # a form writes most of JSON's marks as three
 _MAX_CARRIED = 100_000  # of what was pasted, through the sign-in page
 _MAX_SIGN_IN = 3 * _MAX_CARRIED + 8192
 _MAX_TOKEN = 1024
+_FORM_S = 20
 _ONWARD = re.compile(r"/|/page/seen/\d{1,15}", re.ASCII)
 _ENDED = "Your session has ended. Sign in again."
 _FOREIGN = (
@@ -295,24 +297,27 @@ async def _form(request: Request, limit: int) -> Mapping[str, str]:
     """Return the fields of a form.
 
     Raises:
-        ProblemError: 413, 415, or 400 where it is no text.
+        ProblemError: 408, 413, 415, or 400 where it is no text.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise ProblemError(415, "This is read from the page's own form only. Programs post to /v1/alerts.")
-    parts, size = [], 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise ProblemError(
-                    413, f"That is more than {limit // 3:,} characters. Post large alerts to /v1/alerts."
-                )
-            parts.append(part)
+        text = (await asyncio.wait_for(_body(request, limit), _FORM_S)).decode("ascii")
+        fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=8)
+    except asyncio.TimeoutError:
+        raise ProblemError(408, f"The form did not arrive within {_FORM_S} s. Send it again.") from None
     except ClientDisconnect:
         raise ProblemError(400, "The form did not arrive whole. Send it again.") from None
-    try:
-        fields = parse_qsl(b"".join(parts).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=8)
     except ValueError:  # not ASCII, not UTF-8 behind the escapes, or too many fields
         raise ProblemError(400, "The form cannot be read. Send it again from the page.") from None
     return dict(fields)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > limit:
+            raise ProblemError(413, f"That is more than {limit // 3:,} characters. Post large alerts to /v1/alerts.")
+    return bytes(raw)

@@ -8,17 +8,37 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Callable, Optional
 
+from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
+from cbsigned.render.facts import headline
+from cbsigned.render.marks import look, severity, word
 from cbsigned.timing import utc_now
 
-__all__ = ["Recent", "Seen"]
+__all__ = ["Recent", "Seen", "Summary"]
 
 _MOST_OF_ONE = 50
 _MOST_BYTES = 32 * 2**20
 _MOST_DOCUMENTS = 100
 _MOST_ENTRY_BYTES = 2 * 2**20
+_MAX_TITLE = 90
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One answer in a line.
+
+    Attributes:
+        look: Decides shape and colour, see `cbsigned.render.marks`.
+        word: Signing status in a word or two.
+        title: What it is about.
+    """
+
+    look: str
+    word: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,15 @@ class Seen:
     def documents(self) -> list[Document]:
         """Return the enrichments that are kept, at least one."""
         return [json.loads(body) for body in self.bodies]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What a list shows: the most serious alert; read once, because the documents can be long."""
+        documents = self.documents()
+        worst = min(documents, key=severity)
+        subjects = worst["subjects"]
+        title = clean(headline(worst, subjects[0] if subjects else None), _MAX_TITLE)
+        return Summary(look(worst), word(worst), title)
 
 
 class Recent:

@@ -15,9 +15,7 @@ from markupsafe import Markup
 import cbsigned
 from cbsigned.render import html, markdown
 from cbsigned.render.clean import clean
-from cbsigned.render.document import Document
-from cbsigned.render.facts import headline
-from cbsigned.render.marks import look, mark, severity, word
+from cbsigned.render.marks import mark
 from cbsigned.render.svg import SVG_STYLE, svg_mark
 from cbsigned.timing import format_time
 from cbsigned_connectors.webhook.recent import Seen
@@ -27,7 +25,6 @@ __all__ = ["Message", "SourceState", "Views", "markdown_of"]
 
 _HERE = Path(__file__).parent / "templates"
 _MAX_SHOWN = 1000
-_MAX_HEADLINE = 90
 _TYPES = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -106,10 +103,9 @@ class Views:
         documents = seen.documents() if seen is not None else []
         return self._environment.get_template("page.html.j2").render(
             session=session,
-            rows=[_row(item) for item in recent],
+            recent=recent,
             sources=sources,
             seen=seen,
-            title=_title(documents),
             stale=any(document.get("stale") for document in documents),
             cards=[Markup(html.html_card(d, style=False)) for d in documents],  # noqa: S704 - escapes
             error=error,
@@ -133,29 +129,6 @@ def markdown_of(seen: Seen) -> str:
 def _left_out(seen: Seen) -> str:
     shown = len(seen.bodies)
     return f"\n\nShown are the first {shown} of {seen.total} alerts.\n" if shown < seen.total else "\n"
-
-
-def _row(seen: Seen) -> dict[str, Any]:
-    """Return what the list of recent answers shows of one: its most serious alert, and how many others."""
-    document = min(seen.documents(), key=severity)
-    subjects = document["subjects"]
-    return {
-        "number": seen.number,
-        "at": seen.at,
-        "look": look(document),
-        "word": word(document),
-        "title": clean(headline(document, subjects[0] if subjects else None), _MAX_HEADLINE),
-        "more": seen.total - 1,
-    }
-
-
-def _title(documents: Sequence[Document]) -> Optional[str]:
-    if not documents:
-        return None
-    worst = min(documents, key=severity)
-    told = headline(worst, worst["subjects"][0] if worst["subjects"] else None)
-    more = f" and {len(documents) - 1} more" if len(documents) > 1 else ""
-    return f"{word(worst)}: {clean(told, _MAX_HEADLINE)}{more}"
 
 
 def _visible(value: Any) -> Any:
