@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Union, cast
 
 from cbsigned.errors import AlertError, ConfigError
+from cbsigned.formats.bundles import records_of
 from cbsigned.gaps import Cause
 from cbsigned.store.readers import LATIN1, files_of, read_items
 
@@ -67,13 +68,13 @@ def _plain(name: Path, path: Path, stream: io.BufferedReader) -> Iterator[Union[
             yield AlertError(text, record={"_raw": item.text})
 
 
-def _unpacked(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the results of a Splunk answer one by one, anything else as it is."""
+def _unpacked(record: Mapping[str, Any]) -> Iterator[Union[Mapping[str, Any], AlertError]]:
+    """Yield the alerts of a bundle and the results of a Splunk answer one by one, anything else as it is."""
     results = record.get("results")
     if isinstance(results, list) and "md5" not in record and all(isinstance(row, Mapping) for row in results):
         yield from results
     else:
-        yield record
+        yield from records_of(record)
 
 
 def _rows(

@@ -43,6 +43,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
+def test_a_bundle_of_the_forwarder_is_taken_apart(store: str) -> None:
+    hits = [{"type": "alert.watchlist.hit.query.binary", "md5": md5, "unique_id": md5} for md5 in ("A" * 32, "B" * 32)]
+    bundle = json.dumps({"filename": "x", "service": "carbonblack", "alerts": hits})
+
+    done = run("enrich", "--store", store, "-", stdin=bundle)
+
+    assert [line["alert"] for line in lines(done)] == hits
+
+
 def test_signed_answers_one_json_line_a_hash_with_md5_status_and_reason(store: str) -> None:
     done = run("signed", "--store", store, PROCMON64.upper(), UNSIGNED_GIT, "f" * 32)
 
