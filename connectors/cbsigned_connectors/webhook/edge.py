@@ -20,13 +20,13 @@ __all__ = ["Edge", "request_id_of", "route_of"]
 
 log = logging.getLogger(__name__)
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{8,64}")
-_SAFE_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
+_SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_PAGE_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
 )
-_CSP = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+"""Of what a browser shows: a card runs no script and loads nothing."""
 
 Observer = Callable[[str, str, int, float], None]
 """(method, route, status, seconds) of every request."""
@@ -66,16 +66,16 @@ class Edge:
             if status == 0:
                 await _bug(request_id, sending)
         finally:
-            seconds = time.perf_counter() - began
-            self._observe(scope["method"], route_of(scope), status or 499, seconds)
-            log.info(
-                "%s %s %d %.1f ms", scope["method"], route_of(scope), status or 499, seconds * 1000,
-                extra={
-                    "request_id": request_id, "method": scope["method"], "route": route_of(scope),
-                    "status": status or 499, "ms": round(seconds * 1000, 1),
-                    "sender": scope["state"].get("sender"),
-                },
-            )  # fmt: skip
+            self._ended(scope, status or 499, time.perf_counter() - began, request_id)
+
+    def _ended(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        method, route = scope["method"], route_of(scope)
+        self._observe(method, route, status, seconds)
+        if log.isEnabledFor(logging.INFO):
+            ms = round(seconds * 1000, 1)
+            told = {"request_id": request_id, "method": method, "route": route, "status": status, "ms": ms}
+            sender = scope["state"].get("sender")
+            log.info("%s %s %d %.1f ms", method, route, status, ms, extra={**told, "sender": sender})
 
 
 def request_id_of(scope: Scope) -> str:
@@ -84,7 +84,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the pattern of the route that answered, `/v1/jobs/{id}` for example; `page` or `other` where it has none."""
+    """Return the pattern of the route that answered, `/v1/jobs/{id}` for example, else `page` or `other`."""
     return str(getattr(scope.get("route"), "path", "page" if "endpoint" in scope else "other"))
 
 
@@ -94,11 +94,11 @@ def _request_id(scope: Scope) -> str:
 
 
 def _with_safety(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer with ours; a policy that the answer has itself stays."""
-    given = [(name.lower(), value) for name, value in headers]
-    names = {name for name, _value in given}
-    added = [*_SAFE_HEADERS, _CSP]
-    return [*given, *(pair for pair in added if pair[0] not in names), (b"x-request-id", request_id.encode("ascii"))]
+    """Return the headers of an answer with ours; what the answer says itself stays."""
+    given = dict(headers)
+    page = given.get(b"content-type", b"").startswith(b"text/")
+    added = (*_SAFE_HEADERS, *_PAGE_HEADERS) if page else _SAFE_HEADERS
+    return [*headers, *(pair for pair in added if pair[0] not in given), (b"x-request-id", request_id.encode("ascii"))]
 
 
 async def _bug(request_id: str, send: Send) -> None:

@@ -54,7 +54,7 @@ class Order:
     source: Optional[str]
     wish: Wish
     key: Optional[str]
-    digest: str
+    digest: bytes
 
     def document(self) -> dict[str, Any]:
         """Return the order as JSON types, to be kept until it is worked on."""
@@ -69,7 +69,7 @@ class Order:
         """Return the order that was kept."""
         records = [AlertError(r["error"]) if "error" in r else r["record"] for r in document["records"]]
         wish = Wish(document["format"], tuple(document["cards"]))
-        return Order(sender, records, document["many"], document["source"], wish, None, "")
+        return Order(sender, records, document["many"], document["source"], wish, None, b"")
 
 
 def order_of(
@@ -84,7 +84,7 @@ def order_of(
     many = len(records) != 1 or _is_list(raw, headers)
     chosen = sender.settings.mapping or source or sender.settings.source
     parts = (chosen or "", wish.kind, ",".join(wish.cards), headers.get("content-type", ""))
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0" + raw).hexdigest()
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0" + raw).digest()
     return Order(sender.name, records, many, chosen, wish, _key(headers, sender, records), digest)
 
 

@@ -34,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[Any, ...], Any] = {}
         self.requests = self._counter("requests", "HTTP requests", "method", "route", "status")
         self.seconds = self._histogram("request_seconds", "Time from arrival to answer", "route")
         self.alerts = self._counter("alerts", "Alerts answered", "status")
@@ -46,15 +47,15 @@ class Metrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self.requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
+        self._child(self.requests, method if method in _METHODS else "other", route, str(status)).inc()
+        self._child(self.seconds, route).observe(seconds)
 
     def answered(self, statuses: Iterable[str], causes: Iterable[str]) -> None:
         """Count the alerts of one answer by signing status, and its gaps by cause."""
         for status in statuses:
-            self.alerts.labels(status).inc()
+            self._child(self.alerts, status).inc()
         for cause in causes:
-            self.gaps.labels(cause).inc()
+            self._child(self.gaps, cause).inc()
 
     def called(self, outcome: Outcome) -> None:
         """Count one try of a callback."""
@@ -71,6 +72,14 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of them in Prometheus's text format."""
         return generate_latest(self.registry)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """Return the counter of some labels; remembered, because finding one costs more than counting."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"cbsigned_{name}", text, labels, registry=self.registry)

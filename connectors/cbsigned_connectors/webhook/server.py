@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -91,7 +92,10 @@ def _serving(app: ASGIApp, sock: socket.socket, stop_s: float) -> Iterator[threa
             if not thread.is_alive() or time.monotonic() > end:
                 raise ConfigError("The webhook responder did not start; its log says why.")
             time.sleep(0.005)
+        gc.collect()
+        gc.freeze()  # what is there now stays, so no later collection need look at it
         yield thread
     finally:
+        gc.unfreeze()
         server.should_exit = True
         thread.join()

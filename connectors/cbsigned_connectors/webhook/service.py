@@ -175,7 +175,7 @@ class Service:
         if not any(isinstance(reading.alert, Alert) or reading.ignored for reading in readings):
             reasons = list(dict.fromkeys(str(reading.alert) for reading in readings))
             raise ProblemError(422, reasons[0] if reasons else "The body holds no alert, so there is nothing to do.")
-        key = order.key or f"body {order.digest}"
+        key = order.key or f"body {order.digest.hex()}"
         try:
             taken = await asyncio.to_thread(jobs.accept, order.sender, key, order.digest, order.document(), callback)
         except JobsError as exc:
@@ -188,7 +188,7 @@ class Service:
         Raises:
             ProblemError: See `signatures_of`; 503 where too much is waiting.
         """
-        order = Order("", [{"hash": text} for text in hashes], True, "row", Wish(), None, "")
+        order = Order("", [{"hash": text} for text in hashes], True, "row", Wish(), None, b"")
         readings = await self._readings(order)
         answer = await self._asked(readings, deadline, lambda found: signatures_of(hashes, found))
         if answer.told is not None:
@@ -197,7 +197,7 @@ class Service:
 
     async def lineage(self, sender: Sender, asked: Mapping[str, Any], wish: Wish, deadline: Deadline) -> Answer:
         """Return the enrichment of one process, named by guid or by host, pid and time."""
-        return await self.enriched(Order(sender.name, [asked], False, "row", wish, None, ""), deadline)
+        return await self.enriched(Order(sender.name, [asked], False, "row", wish, None, b""), deadline)
 
     async def job(self, job_id: str, sender: Sender) -> Answer:
         """Return a job's answer, or that there is none yet.
@@ -227,7 +227,7 @@ class Service:
     async def look_up(self, sender: str, body: bytes) -> Sequence[Document]:
         """Return the enrichments of every alert in a body; see `PageState`."""
         records = records_of_body(body, {"content-type": "application/json"}, self._limits)
-        readings = await self._readings(Order(sender, records, True, None, Wish(), None, ""))
+        readings = await self._readings(Order(sender, records, True, None, Wish(), None, b""))
         return await self._asked(readings, Deadline(self.parts.deadline_s), documents_of)
 
     def sources(self) -> Sequence[SourceState]:
