@@ -98,7 +98,8 @@ def _parent(row: Mapping[str, Any], acting: ObservableSet) -> list[ObservableSet
 
 def _family(row: Mapping[str, Any], names: Sequence[str]) -> Optional[Hashes]:
     """Return the hashes of one file, or None where no field of the family has anything."""
-    found = hashes_of(*(row.get(name) for name in names))
+    given = [row[name] for name in names if name in row]
+    found = hashes_of(*given) if given else Hashes()
     return found if found != Hashes() else None
 
 

@@ -26,12 +26,22 @@ def text_of(value: object) -> Optional[str]:
 
 def first(record: Mapping[str, Any], *names: str) -> Optional[str]:
     """Return the first of these fields that has a text."""
-    return next((text for text in (text_of(record.get(name)) for name in names) if text), None)
+    for name in names:  # a loop: most fields are not there, and every alert is asked for dozens of them
+        value = record.get(name)
+        text = text_of(value) if value is not None else None
+        if text is not None:
+            return text
+    return None
 
 
 def first_time(record: Mapping[str, Any], *names: str) -> Optional[datetime]:
     """Return the first of these fields that has a time."""
-    return next((moment for moment in (parse_time(record.get(name)) for name in names) if moment), None)
+    for name in names:
+        value = record.get(name)
+        moment = parse_time(value) if value is not None else None
+        if moment is not None:
+            return moment
+    return None
 
 
 def host_of(record: Mapping[str, Any]) -> Optional[str]:
@@ -41,7 +51,8 @@ def host_of(record: Mapping[str, Any]) -> Optional[str]:
 
 def hashes_of(*values: object) -> Hashes:
     """Return the hashes in several values of one file."""
-    return merged([read_hashes(value) for value in values])
+    found = [read_hashes(value) for value in values if value is not None]
+    return found[0] if len(found) == 1 else merged(found)
 
 
 def merged(found: Sequence[Hashes]) -> Hashes:
