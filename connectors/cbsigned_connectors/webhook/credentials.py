@@ -89,8 +89,8 @@ class SenderSettings:
     header: str = "x-api-key"
     user: Optional[str] = None
     addresses: tuple[Network, ...] = ()
-    per_minute: float = 6_000.0
-    burst: int = 1_000
+    per_minute: float = 60_000.0
+    burst: int = 10_000
     max_body_bytes: Optional[int] = None
 
     def __post_init__(self) -> None:
