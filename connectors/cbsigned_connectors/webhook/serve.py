@@ -6,13 +6,15 @@ import argparse
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from cbsigned.cli import Context, ExitCode, common_options, expanded
+from cbsigned.cli import Context, ExitCode, expanded
 from cbsigned.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cbsigned_connectors.webhook.configuration import WebhookSettings
     from cbsigned_connectors.webhook.service import Recogniser
 
 __all__ = ["serve"]
@@ -25,10 +27,12 @@ _EXAMPLES = f"""
 examples:
   cbsigned serve --store lab.db                   a first token is printed once; the address is http://127.0.0.1:8787
   {TOKEN_VARIABLE}=$(openssl rand -hex 20) cbsigned serve --port 0
-  curl -s -H "Authorization: Bearer $TOKEN" --data @alert.json http://127.0.0.1:8787/v1/alerts
+  cbsigned serve --config /etc/cbsigned/webhook.yaml --json-logs
+  curl -s -H "Authorization: Bearer $TOKEN" --json @alert.json http://127.0.0.1:8787/v1/alerts
 
-It listens on the loopback unless --host says otherwise; put a TLS proxy before it where others reach it. Ctrl-C or
-SIGTERM stops it when what it accepted is answered."""
+The store or the EDR server is named as for every command: --store, CBSIGNED_STORE, CBSIGNED_EDR_URL, config.ini. It
+listens on the loopback unless --host says otherwise; put a TLS proxy before it where others reach it. Ctrl-C or SIGTERM
+stops it when what it accepted is answered."""
 
 
 def serve(subparsers: Subparsers) -> None:
@@ -38,17 +42,26 @@ def serve(subparsers: Subparsers) -> None:
         description="Answer alerts over HTTP: the webhook responder.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8787, metavar="N", help="0 for any free one (default: 8787)")
+    parser.add_argument("--host", metavar="ADDRESS", help="listen here (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, metavar="N", help="0 for any free one (default: 8787)")
     parser.add_argument("--token", metavar="TEXT", help=f"what senders must give (default: {TOKEN_VARIABLE})")
-    common_options(parser)
-    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--config", dest="webhook_config", type=Path, metavar="FILE",
+        help="YAML: senders, mappings, callbacks, limits (docs/webhook-configuration.md)",
+    )  # fmt: skip
+    parser.add_argument("--store", metavar="PATH", help="the embedded store to ask (default: CBSIGNED_STORE)")
+    parser.add_argument("--json-logs", action="store_true", help="log lines as JSON on standard error, each request")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log each request; -vv each question too")
+    parser.set_defaults(run=_run, config=None, output="json")
 
 
 def _run(args: argparse.Namespace, context: Context) -> int:
     try:
         from cbsigned_connectors.webhook.app import create_app
-        from cbsigned_connectors.webhook.jobs import FileJobs, JobSettings
+        from cbsigned_connectors.webhook.callbacks import Callbacks
+        from cbsigned_connectors.webhook.configuration import WebhookSettings, load
+        from cbsigned_connectors.webhook.jobs import FileJobs
+        from cbsigned_connectors.webhook.logs import use_json_lines
         from cbsigned_connectors.webhook.metrics import Metrics
         from cbsigned_connectors.webhook.responder import Responder
         from cbsigned_connectors.webhook.server import listen, run
@@ -58,31 +71,56 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         raise ConfigError(
             f"cbsigned serve needs {exc.name}, which is not installed: pip install 'cbsigned[webhook]'"
         ) from exc
-    state = _state_folder(os.environ)
-    senders, told = _senders(args, os.environ, state)
+    settings = load(args.webhook_config, os.environ) if args.webhook_config else WebhookSettings()
+    senders, told = _senders(args, os.environ, settings)
+    job_settings = settings.jobs
+    if job_settings == WebhookSettings().jobs:
+        job_settings = replace(job_settings, path=_state_folder(os.environ) / "webhook-jobs.db")
+    if args.json_logs:
+        use_json_lines()
     metrics = Metrics()
-    with contextlib.closing(FileJobs(JobSettings(state / "webhook-jobs.db"))) as jobs:
+    with contextlib.closing(FileJobs(job_settings)) as jobs:
         asked = watched(context.sources(), context.settings, metrics, jobs)
-        responder = Responder(asked.sources, context.settings, asked.hot)
-        app = create_app(Parts(responder, senders, asked.health, metrics, jobs))
-        with listen(args.host, args.port) as sock:
-            host, port = sock.getsockname()[:2]
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            lines = [f"cbsigned serve: {url} answers from {asked.sources.binaries.name}. Ctrl-C stops it.", *told]
-            run(app, sock, lambda: context.say("\n".join(lines)))
+        app = create_app(
+            Parts(
+                Responder(asked.sources, context.settings, asked.hot), senders, asked.health, metrics, jobs,
+                settings.mappings, settings.deadline_s, bodies=settings.bodies,
+                callbacks=Callbacks(settings.callbacks) if settings.callbacks.hosts else None,
+                trusted_proxies=settings.trusted_proxies,
+            )
+        )  # fmt: skip
+        host, port = args.host or settings.host, settings.port if args.port is None else args.port
+        with listen(host, port) as sock:
+            lines = _start_lines(sock.getsockname(), asked.sources.binaries.name)
+            run(app, sock, lambda: context.say("\n".join([*lines, *told])))
     context.say("cbsigned serve: stopped.")
     return ExitCode.OK
 
 
-def _senders(args: argparse.Namespace, environ: Mapping[str, str], state: Path) -> tuple[Recogniser, list[str]]:
+def _start_lines(address: tuple[Any, ...], source: str) -> list[str]:
+    """Return what is said when the service answers."""
+    host, port = address[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    lines = [f"cbsigned serve: {url} answers from {source}. Ctrl-C stops it."]
+    if host not in ("127.0.0.1", "::1"):
+        lines.append("Whoever sees the network sees tokens and alerts: put a TLS proxy before it.")
+    return lines
+
+
+def _senders(
+    args: argparse.Namespace, environ: Mapping[str, str], settings: WebhookSettings
+) -> tuple[Recogniser, list[str]]:
     """Return who may post, and what is to be said of it."""
     from cbsigned_connectors.webhook.senders import Senders
-    from cbsigned_connectors.webhook.tokens import first_run_token
+    from cbsigned_connectors.webhook.tokens import first_run_token, token_senders
 
     given: Optional[str] = args.token or environ.get(TOKEN_VARIABLE)
     if given:
-        return Senders.of_token(given, "--token" if args.token else TOKEN_VARIABLE), []
-    kept, token = first_run_token(state)
+        own = token_senders(given, "--token" if args.token else TOKEN_VARIABLE)
+        return Senders([*settings.senders, *own.settings]), []
+    if settings.senders:
+        return Senders(settings.senders), []
+    kept, token = first_run_token(_state_folder(environ))
     if token is None:
         return kept, ["Senders give the token of the first run, or start with --token."]
     return kept, [f"Senders give this token, shown this once: {token}"]

@@ -18,6 +18,7 @@ from cbsigned.timing import Deadline
 from cbsigned_connectors.webhook.answers import Answer, Wish, answer_of, documents_of, json_bytes, signatures_of
 from cbsigned_connectors.webhook.asynchronous import answer_of_document, document_of_answer
 from cbsigned_connectors.webhook.callbacks import CallbackRefused, Callbacks
+from cbsigned_connectors.webhook.credentials import Network
 from cbsigned_connectors.webhook.health import Health
 from cbsigned_connectors.webhook.intake import Order, order_of, readings_of, records_of_body
 from cbsigned_connectors.webhook.job_model import Accepted, Conflict, Jobs, JobsError, JobState, Repeated
@@ -26,7 +27,7 @@ from cbsigned_connectors.webhook.metrics import Metrics
 from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.recent import Recent
 from cbsigned_connectors.webhook.responder import Reading, Responder, TooBusy
-from cbsigned_connectors.webhook.senders import Refused, Sender
+from cbsigned_connectors.webhook.senders import Refused, Sender, client_address
 from cbsigned_connectors.webhook.views import SourceState
 
 __all__ = ["Parts", "Recogniser", "Service"]
@@ -59,6 +60,7 @@ class Parts:
         job_deadline_s: For one try of an accepted job.
         bodies: What a body may be before it is known who sends it.
         callbacks: None: no callback is made.
+        trusted_proxies: Whose `X-Forwarded-For` is believed.
     """
 
     responder: Responder
@@ -71,6 +73,7 @@ class Parts:
     job_deadline_s: float = 60.0
     bodies: BodyLimits = field(default_factory=BodyLimits)
     callbacks: Optional[Callbacks] = None
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 class Service:
@@ -94,6 +97,8 @@ class Service:
         Raises:
             ProblemError: 401, 403, 409, 413 or 429: it is not let in.
         """
+        if self.parts.trusted_proxies:
+            address = client_address(address, headers.get("x-forwarded-for"), self.parts.trusted_proxies)
         found = self.parts.senders.recognise(headers, path_token, raw, time.time(), address)
         if isinstance(found, Refused):
             raise ProblemError(found.status, found.reason, headers=found.headers)

@@ -13,12 +13,29 @@ from pathlib import Path
 from typing import Optional, Union
 
 from cbsigned.errors import ConfigError
-from cbsigned_connectors.webhook.senders import Refused, Sender, Senders
+from cbsigned_connectors.webhook.senders import Refused, Scheme, Secret, Sender, Senders, SenderSettings
 
-__all__ = ["KeptToken", "first_run_token"]
+__all__ = ["KeptToken", "first_run_token", "token_senders"]
 
 _FILE = "webhook-token.json"
 _PLACE = "the first-run token"
+_PER_MINUTE, _BURST = 600_000.0, 20_000
+
+
+def token_senders(token: str, place: str) -> Senders:
+    """Return the sender `token`, as bearer or as the password of any user; it stands for everybody, so it may do much.
+
+    Args:
+        place: Where the token was given, for messages.
+
+    Raises:
+        ConfigError: It cannot be a token.
+    """
+    secrets_ = (Secret(place, token.encode("utf-8", "surrogateescape")),)
+    schemes = (Scheme.BEARER, Scheme.BASIC)
+    return Senders(
+        SenderSettings("token", scheme, secrets_, per_minute=_PER_MINUTE, burst=_BURST) for scheme in schemes
+    )
 
 
 class KeptToken:
@@ -30,7 +47,7 @@ class KeptToken:
 
     def __init__(self, digest: bytes) -> None:
         self._digest = digest
-        self._nobody = Senders.of_token(secrets.token_urlsafe(32), _PLACE)
+        self._nobody = token_senders(secrets.token_urlsafe(32), _PLACE)
         self._known: Optional[Senders] = None
 
     def recognise(
@@ -48,7 +65,7 @@ class KeptToken:
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
         if word.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
             return None
-        return Senders.of_token(token.strip(), _PLACE)
+        return token_senders(token.strip(), _PLACE)
 
 
 def first_run_token(folder: Path) -> tuple[KeptToken, Optional[str]]:
