@@ -1,0 +1,121 @@
+"""`cbsigned serve` as a process of its own, which a test may overload, starve or kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import requests
+
+from connectors.webhook.flood import Reply, flood, request_bytes
+from connectors.webhook.serving import TOKEN
+
+__all__ = ["Service", "serve_process"]
+
+_START_S = 30.0
+_LIMITED = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.argv[1:] = sys.argv[2:]
+runpy.run_module("cbsigned.cli", run_name="__main__")
+"""
+
+
+@dataclass
+class Service:
+    """A running service.
+
+    Attributes:
+        said: What it has written to standard error so far, line by line.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+
+    def post(self, body: Any, path: str = "/v1/alerts", headers: Optional[Mapping[str, str]] = None) -> Any:
+        """Post a document, or bytes as they are."""
+        given = {"data": body} if isinstance(body, (bytes, str)) else {"json": body}
+        with _session() as session:
+            return session.post(self.url + path, headers={**_AUTHORIZED, **(headers or {})}, timeout=30, **given)
+
+    def get(self, path: str) -> requests.Response:
+        """Get what is at a path."""
+        with _session() as session:
+            return session.get(self.url + path, headers=_AUTHORIZED, timeout=30)
+
+    def flood(self, bodies: Sequence[bytes], connections: int, path: str = "/v1/alerts") -> list[Reply]:
+        """Post all bodies, on so many connections at the same time."""
+        return flood(self.url, [request_bytes(path, body, TOKEN) for body in bodies], connections)
+
+    def metric(self, name: str) -> float:
+        """Return a counter, all of its labels together."""
+        lines = [line.rsplit(" ", 1) for line in self.get("/metrics").text.splitlines() if not line.startswith("#")]
+        return sum(float(value) for label, value in lines if label.split("{")[0] == name)
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self.process.kill()
+        self.process.wait()
+
+
+_AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+@contextlib.contextmanager
+def serve_process(
+    folder: Path, environ: Mapping[str, str], options: Sequence[str] = (), *, most_file_bytes: Optional[int] = None
+) -> Iterator[Service]:
+    """Run `cbsigned serve`; it keeps its jobs in `folder`, and is killed at the end of the block if it still runs.
+
+    Args:
+        environ: `CBSIGNED_…` variables.
+        most_file_bytes: Size beyond which no file can be written: a disk that is full.
+    """
+    start = ["-m", "cbsigned.cli"] if most_file_bytes is None else ["-c", _LIMITED, str(most_file_bytes)]
+    process = subprocess.Popen(
+        [sys.executable, *start, "serve", "--port", "0", *options], stderr=subprocess.PIPE, text=True,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("CBSIGNED_")},
+            "HOME": str(folder), "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
+            "CBSIGNED_WEBHOOK_TOKEN": TOKEN, **environ,
+        },
+    )  # fmt: skip
+    assert process.stderr is not None
+    first: queue.Queue[str] = queue.Queue()
+    said: list[str] = []
+    reader = threading.Thread(target=_read, args=(process.stderr, said, first), daemon=True)
+    reader.start()
+    try:
+        line = first.get(timeout=_START_S)
+        assert "cbsigned serve: http://" in line, "".join(said)
+        yield Service(line.split()[2], process, said)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stderr.close()
+
+
+def _read(stream: Any, said: list[str], first: queue.Queue[str]) -> None:
+    """Keep what is written; the line with the address is handed on, or the end where there is none."""
+    for line in stream:
+        said.append(line)
+        if "cbsigned serve: http://" in line:
+            first.put(line)
+    first.put("")
