@@ -48,16 +48,21 @@ class Served(Client):
     parts: Optional[Parts] = None
 
 
-@contextlib.contextmanager
-def serving(
+def parts_of(
     source: Any, *, settings: Optional[Settings] = None, cached: bool = False, workers: int = 16, **parts: Any
-) -> Iterator[Served]:
-    """Serve over one source; `cached` as over an EDR, else as over a store."""
+) -> Parts:
+    """Return the parts of a responder over one source; `cached` as over an EDR, else as over a store."""
     settings, metrics = settings or Settings(), Metrics()
     asked = watched(Sources(source, source, source, Caches() if cached else None), settings, metrics, parts.get("jobs"))
     responder = Responder(asked.sources, settings, asked.hot, workers=workers)
     parts.setdefault("senders", Senders.of_token(TOKEN))
-    whole = Parts(responder, health=asked.health, metrics=metrics, **parts)
-    with running(create_app(whole)) as url, requests.Session() as session:
+    return Parts(responder, health=asked.health, metrics=metrics, **parts)
+
+
+@contextlib.contextmanager
+def serving(source: Any, **options: Any) -> Iterator[Served]:
+    """Serve over one source; see `parts_of`."""
+    parts = parts_of(source, **options)
+    with running(create_app(parts)) as url, requests.Session() as session:
         session.trust_env = False
-        yield Served(url, session, TOKEN, whole)
+        yield Served(url, session, TOKEN, parts)
