@@ -22,8 +22,7 @@ __all__ = ["Service", "serve_process"]
 
 _START_S = 30.0
 _LIMITED = """
-import resource, runpy, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.argv[1:] = sys.argv[2:]
 runpy.run_module("cbsigned.cli", run_name="__main__")
