@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -61,11 +62,19 @@ class KeptToken:
 
     def _learnt(self, headers: Mapping[str, str]) -> Optional[Senders]:
         """Return who may, once somebody has shown the token: from then on it is compared itself."""
-        word, _, token = headers.get("authorization", "").strip().partition(" ")
-        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
-        if word.lower() != "bearer" or not hmac.compare_digest(digest, self._digest):
-            return None
-        return token_senders(token.strip(), _PLACE)
+        given = next((value for name, value in headers.items() if name.lower() == "authorization"), "")
+        word, _, rest = given.strip().partition(" ")
+        token = _password(rest) if word.lower() == "basic" else rest.strip()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        return token_senders(token, _PLACE) if hmac.compare_digest(digest, self._digest) else None
+
+
+def _password(text: str) -> str:
+    """Return the password of basic credentials, empty where there is none."""
+    try:
+        return base64.b64decode(text.strip(), validate=True).partition(b":")[2].decode("ascii")
+    except ValueError:  # no base64, or no ASCII
+        return ""
 
 
 def first_run_token(folder: Path) -> tuple[KeptToken, Optional[str]]:
@@ -84,8 +93,12 @@ def first_run_token(folder: Path) -> tuple[KeptToken, Optional[str]]:
         text = json.dumps({"sha256": hashlib.sha256(token.encode()).hexdigest()})
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError:  # a full disk: what is there is no token
+                path.unlink()
+                raise
             return KeptToken(hashlib.sha256(token.encode()).digest()), token
         document = json.loads(path.read_text(encoding="utf-8"))
         return KeptToken(bytes.fromhex(document["sha256"])), None
