@@ -28,13 +28,15 @@ class Reply:
         return json.loads(self.body)
 
 
-def request_bytes(path: str, body: bytes, token: Optional[str], headers: Sequence[tuple[str, str]] = ()) -> bytes:
-    """Return a POST as it goes over the wire; nothing in it is checked, so that it may be wrong on purpose."""
+def request_bytes(
+    path: str, body: bytes, token: Optional[str], headers: Sequence[tuple[str, str]] = (), method: str = "POST"
+) -> bytes:
+    """Return a request as it goes over the wire; nothing in it is checked, so that it may be wrong on purpose."""
     given = [("Host", "127.0.0.1"), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     given += [("Authorization", f"Bearer {token}")] if token is not None else []
     named = {name.lower(): (name, value) for name, value in [*given, *headers]}
     lines = "".join(f"{name}: {value}\r\n" for name, value in named.values())
-    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
 
 
 def flood(url: str, requests: Sequence[bytes], connections: int, timeout_s: float = 60.0) -> list[Reply]:
@@ -60,9 +62,12 @@ async def _worker(host: str, port: int, work: Iterable[tuple[int, bytes]], repli
     loop = asyncio.get_running_loop()
     connection: Optional[_Connection] = None
     for number, request in work:
-        if connection is None or connection.ended:
-            _transport, connection = await loop.create_connection(_Connection, host, port)
-        replies[number] = await connection.ask(request)
+        try:
+            if connection is None or connection.ended:
+                _transport, connection = await loop.create_connection(_Connection, host, port)
+            replies[number] = await connection.ask(request)
+        except OSError:
+            continue  # nobody listens any more: this one has no answer
     if connection is not None:
         connection.close()
 

@@ -56,10 +56,15 @@ class Service:
         """Post all bodies, on so many connections at the same time."""
         return flood(self.url, [request_bytes(path, body, TOKEN) for body in bodies], connections)
 
-    def metric(self, name: str) -> float:
-        """Return a counter, all of its labels together."""
-        lines = [line.rsplit(" ", 1) for line in self.get("/metrics").text.splitlines() if not line.startswith("#")]
-        return sum(float(value) for label, value in lines if label.split("{")[0] == name)
+    def get_all(self, paths: Sequence[str]) -> list[Reply]:
+        """Get what is at many paths."""
+        return flood(self.url, [request_bytes(path, b"", TOKEN, method="GET") for path in paths], 8)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a counter: the sum over all of its rows that have these labels."""
+        rows = [line.rsplit(" ", 1) for line in self.get("/metrics").text.splitlines() if not line.startswith("#")]
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(value) for row, value in rows if row.split("{")[0] == name and all(w in row for w in wanted))
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
