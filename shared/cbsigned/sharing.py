@@ -34,6 +34,8 @@ _OF_HASTE = (Cause.TIMEOUT, Cause.NOT_ASKED)
 _FULL = 200
 """Items that the EDR is asked for in one request: so many need not wait for more."""
 _MOST_UNDER_WAY = 4
+_GATHERED_SHARE, _LONGEST_GATHER_S = 0.2, 0.2
+"""Of the time of the last answer, what the next question may gather: a slow source is worth the wait."""
 
 
 class WholeSource(BinarySource, ProcessSource, JointSource, Protocol):
@@ -129,19 +131,20 @@ class SharedSource(_Front):
 class BatchingSource(_Front):
     """A source whose concurrent askers are merged into few questions; it answers as the one behind it does.
 
-    What is asked within `gather_s` is one question. While a question is under way, the next one gathers until the
-    answer comes, or until it is full, or until its first asker has waited for `patience_s`: load makes questions
-    bigger, not more, and a slow one holds the others up for a moment only. At most four of a kind are under way.
+    What is asked within `gather_s`, or within a fifth of what the last answer took, is one question. While a question
+    is under way, the next one gathers until the answer comes, or until it is full, or until its first asker has waited
+    for `patience_s`: load makes questions bigger, not more, and a slow one holds the others up for a moment only. At
+    most four of a kind are under way.
     Each asker waits by its own deadline; the question has the longest of them, and is not put where all have
     passed. To ask for the same item once, put a `SharedSource` in front.
 
     Args:
         source: Is asked, in threads made for it.
-        gather_s: How long the first asker waits for others.
+        gather_s: How long the first asker waits for others; 0 for not at all, however slow the source is.
         patience_s: How long it waits at most for the answer to an earlier question.
     """
 
-    def __init__(self, source: WholeSource, gather_s: float = 0.004, patience_s: float = 1.0) -> None:
+    def __init__(self, source: WholeSource, gather_s: float = 0.004, patience_s: float = 2.0) -> None:
         super().__init__(source, lambda: _Gathering(source.name, gather_s, patience_s))
 
 
@@ -297,6 +300,7 @@ class _Gathering(Generic[_K, _V]):
         self._open: Optional[_Batch[_K, _V]] = None
         self._under_way = 0
         self._landed_at = 0.0
+        self._took_s = 0.0
 
     def answers(self, items: Iterable[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> dict[_K, Union[_V, SourceError]]:
         """Return the answers of all items, in order, when the question that they go into is answered."""
@@ -333,6 +337,7 @@ class _Gathering(Generic[_K, _V]):
                 pause = self._pause(batch)
             self._open = None
             self._under_way += 1
+        began_at = time.monotonic()
         items, left = list(batch.items), max(deadline.remaining() for deadline in batch.deadlines)
         try:
             late = dict.fromkeys(items, self._too_late(left))
@@ -343,6 +348,7 @@ class _Gathering(Generic[_K, _V]):
             with self._changed:
                 self._under_way -= 1
                 self._landed_at = time.monotonic()
+                self._took_s = self._landed_at - began_at
                 self._changed.notify_all()
             batch.done.set()
 
@@ -354,7 +360,10 @@ class _Gathering(Generic[_K, _V]):
             return 0.0
         if self._under_way:
             return batch.begun_at + self._patience_s - time.monotonic()
-        return max(batch.begun_at, self._landed_at) + self._gather_s - time.monotonic()
+        gather_s = (
+            max(self._gather_s, min(_LONGEST_GATHER_S, _GATHERED_SHARE * self._took_s)) if self._gather_s else 0.0
+        )
+        return max(batch.begun_at, self._landed_at) + gather_s - time.monotonic()
 
     def _too_late(self, seconds: float) -> SourceTimeout:
         return SourceTimeout(f"{self._name} did not answer within {seconds:.1f} s. Ask again, or raise the time limit.")
