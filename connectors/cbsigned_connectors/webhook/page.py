@@ -22,9 +22,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from cbsigned.render.document import Document
+from cbsigned_connectors.webhook.credentials import Network
 from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.paste import body_of
 from cbsigned_connectors.webhook.recent import Recent, Seen
+from cbsigned_connectors.webhook.senders import client_address
 from cbsigned_connectors.webhook.sessions import Attempts, Session, Sessions
 from cbsigned_connectors.webhook.views import Message, SourceState, Views, markdown_of
 
@@ -87,15 +89,20 @@ class PageState(Protocol):
 
 
 def page_routes(
-    state: PageState, sessions: Optional[Sessions] = None, attempts: Optional[Attempts] = None
+    state: PageState,
+    sessions: Optional[Sessions] = None,
+    attempts: Optional[Attempts] = None,
+    trusted_proxies: Sequence[Network] = (),
 ) -> APIRouter:
     """Return the routes of the page, `/` and those below `/page`; they stand in no OpenAPI document.
 
     Args:
         state: The service.
         sessions, attempts: Tests pass their own, with a clock.
+        trusted_proxies: Whose `X-Forwarded-For` is believed, so that one who guesses tokens does not lock out all who
+            come through the same proxy.
     """
-    page = _Page(state, sessions or Sessions(), attempts or Attempts())
+    page = _Page(state, sessions or Sessions(), attempts or Attempts(), trusted_proxies)
     router = APIRouter()
     routes: tuple[tuple[str, str, _Handler], ...] = (
         ("GET", "/", page.home),
@@ -114,8 +121,11 @@ def page_routes(
 class _Page:
     """The handlers."""
 
-    def __init__(self, state: PageState, sessions: Sessions, attempts: Attempts) -> None:
+    def __init__(
+        self, state: PageState, sessions: Sessions, attempts: Attempts, trusted_proxies: Sequence[Network]
+    ) -> None:
         self.state, self.sessions, self.attempts = state, sessions, attempts
+        self.trusted_proxies = trusted_proxies
         self.views = Views()
 
     async def home(self, request: Request) -> Response:
@@ -127,7 +137,8 @@ class _Page:
         """Begin a session for a token that proves a sender."""
         if not _same_origin(request):
             return await self._way_in(request, error=_FOREIGN, status=403)
-        address = request.client.host if request.client else ""
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+        address = client_address(request.client.host if request.client else "", forwarded, self.trusted_proxies) or ""
         wait_s = self.attempts.wait_s(address)
         if wait_s:
             told = f"Too many failed attempts from your address. Try again in {wait_s} s."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import socket
 import threading
@@ -50,6 +51,7 @@ class Service:
             SourceState("edr:second.example.test", None, "It is asked with the first look-up."),
         )
         self.clock = Clock()
+        self.proxies: Sequence[str] = ()
 
     def sign_in(self, token: str, address: Optional[str]) -> Optional[str]:
         """Return the sender of a token."""
@@ -71,7 +73,8 @@ class Service:
 def app_of(service: Service) -> FastAPI:
     """Return an app that has the page alone."""
     app = FastAPI()
-    app.include_router(page_routes(service, Sessions(clock=service.clock), Attempts(service.clock)))
+    proxies = [ipaddress.ip_network(text) for text in service.proxies]
+    app.include_router(page_routes(service, Sessions(clock=service.clock), Attempts(service.clock), proxies))
     return app
 
 

@@ -81,7 +81,16 @@ def test_the_unit_runs_as_nobody_in_particular_on_a_read_only_system_and_holds_n
     assert service["CapabilityBoundingSet"] == ""
     assert service["EnvironmentFile"] == "-/etc/cbsigned/webhook.env"
     assert "TOKEN=" not in UNIT.read_text("utf-8")
-    assert service["ExecStart"].split()[:2] == ["/opt/cbsigned/bin/cbsigned", "serve"]
+    command = service["ExecStart"].split()
+    assert (command[0], command[-1]) == ("/opt/cbsigned/bin/cbsigned", "$OPTIONS")
+    assert serve_takes(*command[2:-1], "--config", "/etc/cbsigned/webhook.yaml")
+
+
+def serve_takes(*arguments: str) -> bool:
+    """Return whether the help of `cbsigned serve` names every option among these arguments."""
+    command = [sys.executable, "-c", "from cbsigned.cli import main; main()", "serve", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return all(f" {word} " in told for word in arguments if word.startswith("-"))
 
 
 def container() -> list[tuple[str, str]]:
@@ -104,7 +113,9 @@ def test_the_container_runs_without_root_and_holds_no_secret() -> None:
     assert [word for word, _rest in final].index("USER") > [w for w, _r in final].index("RUN")
     assert not re.search(r"(?i)token|secret|password", str(lines))
     assert all(rest.startswith("docker.io/library/python:3") for word, rest in lines if word == "FROM")
-    assert json.loads(dict(final)["ENTRYPOINT"]) == ["/opt/cbsigned/bin/cbsigned", "serve"]
+    program, *arguments = json.loads(dict(final)["ENTRYPOINT"]) + json.loads(dict(final)["CMD"])
+    assert (program, arguments[0]) == ("/opt/cbsigned/bin/cbsigned", "serve")
+    assert serve_takes(*arguments[1:])
 
 
 def test_the_containers_health_check_tells_a_service_that_answers_from_one_that_does_not(client: Client) -> None:

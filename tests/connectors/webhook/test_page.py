@@ -144,6 +144,21 @@ def test_who_guesses_tokens_must_wait(browser: Browser, service: Service) -> Non
     assert admitted.status_code == 303
 
 
+def test_behind_a_trusted_proxy_who_guesses_locks_out_nobody_else(server: Running, service: Service) -> None:
+    service.proxies = ["127.0.0.1/32"]
+    browser = Browser(server.serve(service))
+    for _ in range(10):
+        browser.post("/page/sign-in", headers={**browser.own, "X-Forwarded-For": "192.0.2.1"}, token="wrong")
+
+    guesser, other = (
+        browser.post("/page/sign-in", headers={**browser.own, "X-Forwarded-For": address}, token=TOKEN).status_code
+        for address in ("192.0.2.2, 192.0.2.1", "192.0.2.1, 192.0.2.2")
+    )
+    browser.session.close()
+
+    assert (guesser, other) == (429, 303)
+
+
 @pytest.mark.parametrize("cookie", ["", "x", "ä", "a" * 43, "a" * 3000])
 def test_a_forged_cookie_is_none(browser: Browser, cookie: str) -> None:
     answer = browser.get("/", headers={"Cookie": f"cbsigned={cookie}".encode()})
