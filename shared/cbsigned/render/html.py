@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -126,7 +127,9 @@ def _chips(documents: Sequence[Document]) -> list[Document]:
     ]
 
 
+@lru_cache(maxsize=1)
 def _environment() -> Environment:
+    """Return the templates, made once: a card is quicker than they are."""
     try:
         import jinja2
     except ImportError as exc:
