@@ -16,7 +16,7 @@ from cbsigned.errors import ConfigError
 from cbsigned.render.choice import choose
 from cbsigned.render.clean import clean
 from cbsigned.render.document import Document, enrichment_document
-from cbsigned.render.html import html_card, html_report, report
+from cbsigned.render.html import _environment, html_card, html_report, report
 from cbsigned.render.marks import severity
 from cbsigned.render.svg import svg_lineage
 from shared.render.factory import HOSTILE, enrichment, hostile, kinds, subject
@@ -308,6 +308,7 @@ def test_an_incomplete_alert_says_that_asking_again_may_help() -> None:
 
 
 def test_missing_jinja_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    _environment.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
 
     with pytest.raises(ConfigError, match=r"pip install 'cbsigned\[html\]'"):
