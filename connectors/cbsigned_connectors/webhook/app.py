@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Optional
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any, Callable, Optional
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +19,7 @@ from cbsigned.timing import Deadline
 from cbsigned_connectors.webhook.answers import JSON, Answer, Wish, json_bytes, wish_of
 from cbsigned_connectors.webhook.asynchronous import Caller, Runner
 from cbsigned_connectors.webhook.edge import Edge, request_id_of
+from cbsigned_connectors.webhook.intake import Asked
 from cbsigned_connectors.webhook.limits import BodyRefused
 from cbsigned_connectors.webhook.metrics import CONTENT_TYPE
 from cbsigned_connectors.webhook.models import PROBLEM_TYPE, HashesRequest, LineageRequest, ProblemError, read_model
@@ -32,6 +33,7 @@ __all__ = ["create_app"]
 _ORIGIN = re.compile(r"[A-Za-z0-9.:*_-]{1,253}", re.ASCII)
 _MODES = ("sync", "async")
 _STOP_S = 20.0
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -49,7 +51,7 @@ def create_app(parts: Parts) -> FastAPI:
         title="cbsigned webhook responder", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     _Api(service).mount(app)
-    app.include_router(page_routes(service))
+    app.include_router(page_routes(service, trusted_proxies=parts.trusted_proxies))
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
@@ -86,32 +88,34 @@ class _Api:
         self._service, self._parts = service, service.parts
 
     def mount(self, app: FastAPI) -> None:
-        """Add the routes; what they are for is told in `openapi`."""
-        for path, handler in (
-            ("/v1/alerts", self.alerts),
-            ("/v1/alerts/{source}", self.alerts_of),
-            ("/v1/alerts/{source}/{token}", self.alerts_by_token),
+        """Add the routes; what they are for is told in `openapi`, so the framework need not look at their arguments."""
+        alerts = "/v1/alerts"
+        for path, method, handler in (
+            (alerts, "POST", self.alerts),
+            (f"{alerts}/{{source}}", "POST", self.alerts),
+            (f"{alerts}/{{source}}/{{token}}", "POST", self.alerts),
+            ("/v1/signed", "POST", self.signed),
+            ("/v1/lineage", "POST", self.lineage),
+            ("/v1/jobs/{id}", "GET", self.job),
+            ("/healthz", "GET", self.alive),
+            ("/readyz", "GET", self.ready),
+            ("/metrics", "GET", self.metrics),
         ):
-            app.add_api_route(path, handler, methods=["POST"])
-            app.add_api_route(path, self.handshake, methods=["OPTIONS"], include_in_schema=False)
-        app.add_api_route("/v1/signed", self.signed, methods=["POST"])
-        app.add_api_route("/v1/lineage", self.lineage, methods=["POST"])
-        app.add_api_route("/v1/jobs/{id}", self.job, methods=["GET"])
-        app.add_api_route("/healthz", self.alive, methods=["GET"])
-        app.add_api_route("/readyz", self.ready, methods=["GET"])
-        app.add_api_route("/metrics", self.metrics, methods=["GET"])
+            methods = [method, "OPTIONS"] if handler == self.alerts else [method]
+            app.router.add_route(path, _named(path, handler), methods=methods)
 
     async def alerts(self, request: Request) -> Response:
-        """Enrich alerts; their format is detected."""
-        return await self._enriched(request, None, None)
-
-    async def alerts_of(self, request: Request, source: str) -> Response:
-        """Enrich alerts of a format that is named."""
-        return await self._enriched(request, source, None)
-
-    async def alerts_by_token(self, request: Request, source: str, token: str) -> Response:
-        """Enrich alerts from a sender that can send nothing but a URL."""
-        return await self._enriched(request, source, token)
+        """Enrich alerts: of a format that is detected or named, from a sender that may be known by the path alone."""
+        if request.method == "OPTIONS":
+            return self._handshake(request)
+        deadline = Deadline(self._parts.deadline_s)
+        source, token = request.path_params.get("source"), request.path_params.get("token")
+        raw, sender = await self._received(request, token)
+        asked = Asked(raw, _headers(request), sender, source, _wish(request))
+        if _asynchronous(request):
+            order = await self._service.order(asked)
+            return _response(await self._service.accepted(order, request.query_params.get("callback_url")))
+        return _response(await self._service.answered(asked, deadline))
 
     async def signed(self, request: Request) -> Response:
         """Return the signing status of files by hash."""
@@ -127,25 +131,26 @@ class _Api:
         asked = read_model(LineageRequest, raw)
         return _response(await self._service.lineage(sender, asked.record(), _wish(request), deadline))
 
-    async def job(self, request: Request, id: str) -> Response:
+    async def job(self, request: Request) -> Response:
         """Return an accepted job's answer."""
         _raw, sender = await self._received(request, None)
-        return _response(await self._service.job(id, sender))
+        return _response(await self._service.job(request.path_params["id"], sender))
 
-    async def alive(self) -> Response:
+    async def alive(self, _request: Request) -> Response:
         """Say that the process runs."""
         return Response(b'{"status":"ok"}', media_type=JSON)
 
-    async def ready(self) -> Response:
+    async def ready(self, _request: Request) -> Response:
         """Say whether everything works, and what does not."""
         ready, document = await self._parts.health.readiness()
         return Response(json_bytes(document), 200 if ready else 503, media_type=JSON)
 
-    async def metrics(self) -> Response:
+    async def metrics(self, _request: Request) -> Response:
         """Return the counters."""
         return Response(await asyncio.to_thread(self._parts.metrics.text), media_type=CONTENT_TYPE)
 
-    async def handshake(self, request: Request) -> Response:
+    @staticmethod
+    def _handshake(request: Request) -> Response:
         """Allow a CloudEvents sender to send here; who it is must still be proved with every event."""
         headers = {"Allow": "POST, OPTIONS"}
         origin = request.headers.get("webhook-request-origin")
@@ -156,14 +161,6 @@ class _Api:
             if "webhook-request-rate" in request.headers:
                 headers["WebHook-Allowed-Rate"] = "*"
         return Response(status_code=200, headers=headers)
-
-    async def _enriched(self, request: Request, source: Optional[str], token: Optional[str]) -> Response:
-        deadline = Deadline(self._parts.deadline_s)
-        raw, sender = await self._received(request, token)
-        order = await self._service.order(raw, _headers(request), sender, source, _wish(request))
-        if _asynchronous(request):
-            return _response(await self._service.accepted(order, request.query_params.get("callback_url")))
-        return _response(await self._service.answered(order, deadline))
 
     async def _received(self, request: Request, token: Optional[str]) -> tuple[bytes, Sender]:
         """Return the raw body and who sent it; nothing in it is read before."""
@@ -176,6 +173,16 @@ class _Api:
         sender = self._service.recognised(request.headers, token, raw, address)
         request.state.sender = sender.name
         return raw, sender
+
+
+def _named(path: str, handler: _Handler) -> _Handler:
+    """Return a handler that leaves its route's pattern for the log and the counters."""
+
+    async def serve(request: Request) -> Response:
+        request.scope["cbsigned.route"] = path
+        return await handler(request)
+
+    return serve
 
 
 def _wish(request: Request) -> Wish:

@@ -85,7 +85,7 @@ def request_id_of(scope: Scope) -> str:
 
 def route_of(scope: Scope) -> str:
     """Return the pattern of the route that answered, `/v1/jobs/{id}` for example, else `page` or `other`."""
-    return str(getattr(scope.get("route"), "path", "page" if "endpoint" in scope else "other"))
+    return str(scope.get("cbsigned.route") or ("page" if "endpoint" in scope else "other"))
 
 
 def _request_id(scope: Scope) -> str:

@@ -25,7 +25,7 @@ from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.responder import Reading
 from cbsigned_connectors.webhook.senders import Sender
 
-__all__ = ["Order", "order_of", "readings_of", "records_of_body"]
+__all__ = ["Asked", "Order", "order_of", "readings_of", "records_of_body"]
 
 _STATUS = {Fault.MALFORMED: 400, Fault.TOO_LARGE: 413, Fault.UNSUPPORTED: 415, Fault.UNUSABLE: 422}
 _MAX_KEY = 255
@@ -34,6 +34,39 @@ _LISTS = (
     "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
     "application/json-seq", "application/cloudevents-batch+json",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request for alerts, its sender known, its body not yet read.
+
+    Attributes:
+        headers: By lower-case name.
+        source: As in the path.
+    """
+
+    raw: bytes
+    headers: Mapping[str, str]
+    sender: Sender
+    source: Optional[str]
+    wish: Wish
+
+    @property
+    def chosen(self) -> Optional[str]:
+        """Name of the format or mapping by which the alerts are read; None to detect it."""
+        return self.sender.settings.mapping or self.source or self.sender.settings.source
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the caller gives a key beside the body."""
+        return self.sender.message_id is not None or "idempotency-key" in self.headers
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of everything that the answer depends on."""
+        kind = (self.headers.get("content-type", ""), self.headers.get("content-encoding", ""))
+        events = [f"{name}:{value}" for name, value in self.headers.items() if name.startswith("ce-")]
+        parts = (self.chosen or "", self.wish.kind, ",".join(self.wish.cards), *kind, *events)
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0\0" + self.raw).digest()
 
 
 @dataclass(frozen=True)
@@ -72,20 +105,16 @@ class Order:
         return Order(sender, records, document["many"], document["source"], wish, None, b"")
 
 
-def order_of(
-    raw: bytes, headers: Mapping[str, str], sender: Sender, source: Optional[str], wish: Wish, limits: Limits
-) -> Order:
-    """Return the order in a body; the sender is known by now.
+def order_of(asked: Asked, limits: Limits) -> Order:
+    """Return the order in a request.
 
     Raises:
-        ProblemError: 400, 413, 415 or 422: the body cannot be read; 409: a key is too long.
+        ProblemError: 400, 413, 415 or 422: the body cannot be read, or the key cannot be used.
     """
-    records = records_of_body(raw, headers, limits)
-    many = len(records) != 1 or _is_list(raw, headers)
-    chosen = sender.settings.mapping or source or sender.settings.source
-    parts = (chosen or "", wish.kind, ",".join(wish.cards), headers.get("content-type", ""))
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0" + raw).digest()
-    return Order(sender.name, records, many, chosen, wish, _key(headers, sender, records), digest)
+    records = records_of_body(asked.raw, asked.headers, limits)
+    many = len(records) != 1 or _is_list(asked.raw, asked.headers)
+    key = _key(asked.headers, asked.sender, records)
+    return Order(asked.sender.name, records, many, asked.chosen, asked.wish, key, asked.digest())
 
 
 def records_of_body(raw: bytes, headers: Mapping[str, str], limits: Limits) -> Sequence[Any]:

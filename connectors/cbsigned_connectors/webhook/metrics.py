@@ -57,6 +57,10 @@ class Metrics:
         for cause in causes:
             self._child(self.gaps, cause).inc()
 
+    def repeated(self) -> None:
+        """Count a request whose answer was given just now."""
+        self._child(self.cache, "answer", "hit").inc()
+
     def called(self, outcome: Outcome) -> None:
         """Count one try of a callback."""
         kept = "later" if outcome.again_s is not None else "given up"

@@ -20,12 +20,13 @@ from cbsigned_connectors.webhook.asynchronous import answer_of_document, documen
 from cbsigned_connectors.webhook.callbacks import CallbackRefused, Callbacks
 from cbsigned_connectors.webhook.credentials import Network
 from cbsigned_connectors.webhook.health import Health
-from cbsigned_connectors.webhook.intake import Order, order_of, readings_of, records_of_body
+from cbsigned_connectors.webhook.intake import Asked, Order, order_of, readings_of, records_of_body
 from cbsigned_connectors.webhook.job_model import Accepted, Conflict, Jobs, JobsError, JobState, Repeated
 from cbsigned_connectors.webhook.limits import Bodies, BodyLimits, BodyRefused, RateLimits
 from cbsigned_connectors.webhook.metrics import Metrics
 from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.recent import Recent
+from cbsigned_connectors.webhook.repeats import Repeats
 from cbsigned_connectors.webhook.responder import Reading, Responder, TooBusy
 from cbsigned_connectors.webhook.senders import Refused, Sender, client_address
 from cbsigned_connectors.webhook.views import SourceState
@@ -84,6 +85,7 @@ class Service:
         self.recent = Recent()
         self.bodies = Bodies(parts.bodies)
         self._rates = RateLimits()
+        self._repeats = Repeats()
         self._limits = Limits(
             body_bytes=parts.bodies.max_bytes,
             unpacked_bytes=max(parts.bodies.max_bytes, parts.bodies.max_unpacked_bytes),
@@ -114,12 +116,11 @@ class Service:
             raise ProblemError(exc.status, str(exc)) from None
         return found
 
-    async def order(
-        self, raw: bytes, headers: Mapping[str, str], sender: Sender, source: Optional[str], wish: Wish
-    ) -> Order:
-        """Return the order in a body; large ones are read in a thread. See `order_of`."""
-        arguments = (raw, headers, sender, source, wish, self._limits)
-        return order_of(*arguments) if len(raw) <= _INLINE_BYTES else await asyncio.to_thread(order_of, *arguments)
+    async def order(self, asked: Asked) -> Order:
+        """Return the order in a request; large bodies are read in a thread. See `order_of`."""
+        if len(asked.raw) <= _INLINE_BYTES:
+            return order_of(asked, self._limits)
+        return await asyncio.to_thread(order_of, asked, self._limits)
 
     async def enriched(self, order: Order, deadline: Deadline) -> Answer:
         """Return the answer to an order, asking whatever is not known.
@@ -136,14 +137,26 @@ class Service:
                 self.recent.add(order.sender, answer.told.bodies, len(order.records))
         return answer
 
-    async def answered(self, order: Order, deadline: Deadline) -> Answer:
-        """Return the answer to an order: the stored one where its key is known.
+    async def answered(self, asked: Asked, deadline: Deadline) -> Answer:
+        """Return the answer to a request: the stored one where its key is known, or where the same body came just now.
 
         An answer that lacks something is not stored, so that the same request may get a better one.
 
         Raises:
             ProblemError: 409 where the key belongs to another request; else as `enriched`.
         """
+        digest = None if asked.keyed else asked.digest()
+        answer = self._repeats.get(asked.sender.name, digest) if digest is not None else None
+        if answer is not None:
+            self.parts.metrics.repeated()
+            return answer
+        order = await self.order(asked)
+        answer = await (self.enriched(order, deadline) if order.key is None else self._keyed(order, deadline))
+        if digest is not None and _whole(answer):
+            self._repeats.put(asked.sender.name, digest, answer)
+        return answer
+
+    async def _keyed(self, order: Order, deadline: Deadline) -> Answer:
         jobs = self.parts.jobs
         if jobs is None or order.key is None:
             return await self.enriched(order, deadline)
@@ -270,12 +283,16 @@ class Service:
     async def _settled(self, jobs: Jobs, job_id: str, answer: Optional[Answer]) -> None:
         """Store a whole answer under its key, and forget the key of any other."""
         try:
-            if answer is not None and (answer.told is None or answer.told.complete):
+            if answer is not None and _whole(answer):
                 await asyncio.to_thread(jobs.finish, job_id, document_of_answer(answer))
             else:
                 await asyncio.to_thread(jobs.release, job_id)
         except JobsError as exc:
             log.warning("The key of a request is not remembered: %s", exc)
+
+
+def _whole(answer: Answer) -> bool:
+    return answer.told is not None and answer.told.complete
 
 
 def _location(job_id: str) -> Answer:

@@ -233,7 +233,7 @@ class TestSource:
             served.client.post("/v1/alerts", ALERT)
             edr.fail("binary", Fault(status=502))
             edr.fail("process", Fault(status=502))
-            alone = served.client.post("/v1/alerts", ALERT)
+            alone = served.client.post("/v1/alerts", {**ALERT, "alert_id": "4712"})
             more = served.client.post(
                 "/v1/alerts", {**ALERT, "dest": "WS01", "pid": 4711, "start_time": "2026-10-01T09:59:58Z"}
             )
@@ -351,6 +351,17 @@ class TestLater:
             healed = served.client.post("/v1/alerts", ALERT, {"Idempotency-Key": "k"})
 
         assert (failed.status_code, healed.status_code, healed.json()["status"]) == (502, 200, "Signed")
+
+    def test_the_same_body_again_gets_the_same_answer_for_a_while(self) -> None:
+        source = Recording({md5_of(1): [document(md5=md5_of(1))]})
+
+        with serving(source) as client:
+            first = client.post("/v1/alerts", ALERT)
+            source.records.clear()
+            again, other = client.post("/v1/alerts", ALERT), client.post("/v1/alerts?card=markdown", ALERT)
+
+        assert first.content == again.content
+        assert (first.json()["status"], other.json()["status"]) == ("Signed", "Unknown")
 
     def test_a_cloud_event_is_its_own_key(self, jobs: FileJobs) -> None:
         event = {"specversion": "1.0", "type": "alert", "source": "/siem", "id": "1"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from cbsigned_connectors.webhook.app import create_app
 from cbsigned_connectors.webhook.openapi import document
@@ -42,8 +42,9 @@ def test_every_route_is_in_it_and_nothing_else() -> None:
     routes = {
         (route.path, method.lower())
         for route in app.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
-        for method in route.methods
+        if isinstance(route, Route) and not route.path.startswith(("/page", "/openapi.json")) and route.path != "/"
+        for method in (route.methods or ())
+        if method not in ("HEAD", "OPTIONS")
     }
 
     assert routes == set(operations())

@@ -142,7 +142,7 @@ def test_who_has_gone_is_passed_over() -> None:
         last = asyncio.ensure_future(ready.answer([reading(3)], Deadline(10), same))
         await asyncio.sleep(0)
         gone.cancel()
-        await asyncio.sleep(0)
+        await asyncio.wait([gone])
         source.gate.set()
         await asyncio.gather(first, last)
 
