@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Optional
 
 from cbsigned.errors import AlertError
@@ -56,17 +57,18 @@ class Asked:
         """Name of the format or mapping by which the alerts are read; None to detect it."""
         return self.sender.settings.mapping or self.source or self.sender.settings.source
 
-    @property
-    def keyed(self) -> bool:
-        """Whether the caller gives a key beside the body."""
-        return self.sender.message_id is not None or "idempotency-key" in self.headers
-
+    @cached_property
     def digest(self) -> bytes:
-        """Return the SHA-256 of everything that the answer depends on."""
+        """SHA-256 of everything that the answer depends on."""
         kind = (self.headers.get("content-type", ""), self.headers.get("content-encoding", ""))
         events = [f"{name}:{value}" for name, value in self.headers.items() if name.startswith("ce-")]
         parts = (self.chosen or "", self.wish.kind, ",".join(self.wish.cards), *kind, *events)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0\0" + self.raw).digest()
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the caller gives a key beside the body."""
+        return self.sender.message_id is not None or "idempotency-key" in self.headers
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def order_of(asked: Asked, limits: Limits) -> Order:
     records = records_of_body(asked.raw, asked.headers, limits)
     many = len(records) != 1 or _is_list(asked.raw, asked.headers)
     key = _key(asked.headers, asked.sender, records)
-    return Order(asked.sender.name, records, many, asked.chosen, asked.wish, key, asked.digest())
+    return Order(asked.sender.name, records, many, asked.chosen, asked.wish, key, asked.digest)
 
 
 def records_of_body(raw: bytes, headers: Mapping[str, str], limits: Limits) -> Sequence[Any]:

@@ -145,7 +145,7 @@ class Service:
         Raises:
             ProblemError: 409 where the key belongs to another request; else as `enriched`.
         """
-        digest = None if asked.keyed else asked.digest()
+        digest = None if asked.keyed else asked.digest
         answer = self._repeats.get(asked.sender.name, digest) if digest is not None else None
         if answer is not None:
             self.parts.metrics.repeated()
