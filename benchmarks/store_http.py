@@ -41,7 +41,8 @@ def calls(store: Path, count: int = 1000, rounds: int = 5) -> list[str]:
     ]
 
 
-_WHY = """What a call costs beside its binaries is some 2 ms, and a binary of this world, which a thousand hosts have had,
+_WHY = """\
+What a call costs beside its binaries is some 2 ms, and a binary of this world, which a thousand hosts have had,
 some 0.3 ms: its document lists a hundred of them. So the ratio cannot come near 1/20 here; where a file was seen on few
 hosts it does come nearer (1/13 in the small store)."""
 

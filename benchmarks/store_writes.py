@@ -41,7 +41,8 @@ def writes(folder: Path, processes: int, scale: int = 1) -> list[str]:
     return [*lines, "", _WHY]
 
 
-_WHY = """The rate counts rows of events. In the second mix every third of them is a process's start, which costs most: names,
+_WHY = """\
+The rate counts rows of events. In the second mix every third of them is a process's start, which costs most: names,
 paths, command lines and their words, host, parent, and the hosts of its image."""
 
 
