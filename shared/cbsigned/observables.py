@@ -83,6 +83,9 @@ def read_hashes(value: object) -> Hashes:
         value: Plain hex, `MD5=…,SHA256=…,IMPHASH=…` (IMPHASH and other kinds are passed over, although
             an IMPHASH has an MD5's length), or a list of either. The first of a kind counts.
     """
+    if isinstance(value, str) and len(value) in _LENGTHS and _HEX.fullmatch(value) and value.strip("0"):
+        md5, sha1, sha256 = (value.lower() if len(value) == length else None for length in _LENGTHS)
+        return Hashes(md5, sha1, sha256)  # as nearly all of them come
     found: dict[str, str] = {}
     problems: list[str] = []
     for named, text in _hash_texts(value):

@@ -63,8 +63,8 @@ def format_time(moment: Optional[datetime]) -> Optional[str]:
     """Return `2016-03-16T04:06:00.061Z` (milliseconds only where there are any), or None for None."""
     if moment is None:
         return None
-    moment = moment.astimezone(timezone.utc)
-    base = moment.strftime("%Y-%m-%dT%H:%M:%S") if moment.year >= 1000 else moment.isoformat()[:19]
+    moment = moment if moment.tzinfo is timezone.utc else moment.astimezone(timezone.utc)
+    base = moment.isoformat()[:19]
     millis = moment.microsecond // 1000
     return f"{base}.{millis:03d}Z" if millis else f"{base}Z"
 
