@@ -43,6 +43,7 @@ _MAX_ACCEPT = 1000
 _RETRY_AFTER_S = 30
 _DOWN = frozenset({Cause.UNAVAILABLE, Cause.REFUSED, Cause.UNREADABLE, Cause.BLOCKED})
 _CARD_CHARS = 30_000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _MOST_KEPT = 100
 
 
@@ -175,7 +176,7 @@ def signatures_of(asked: Sequence[str], enrichments: Sequence[Enrichment]) -> An
 
 def json_bytes(document: Any) -> bytes:
     """Return a document as JSON in ASCII, so that half a character in an alert ends nothing."""
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(document).encode("ascii")
 
 
 def _written(wish: Wish, document: Document) -> Document:

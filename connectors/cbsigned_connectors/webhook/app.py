@@ -45,7 +45,7 @@ def create_app(parts: Parts) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with _background(service):
             yield
-        await asyncio.to_thread(parts.responder.close)
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="cbsigned webhook responder", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None

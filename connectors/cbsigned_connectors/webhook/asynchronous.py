@@ -6,9 +6,11 @@ While the source is down a job waits and is tried again, for ten minutes; then i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Optional
 
 from cbsigned.timing import format_time, utc_now
@@ -29,6 +31,7 @@ _RENEW_S = 15.0
 _BROKEN_S = 5.0
 _LOOK_S = 0.5
 _CALLS_AT_ONCE = 8
+_WRITES_AT_ONCE = 8
 _WORTH_WAITING = (502, 503)
 
 
@@ -63,6 +66,8 @@ class Runner:
         self._stopping = asyncio.Event()
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._claims = ThreadPoolExecutor(1, "webhook-claim")
+        self._writes = ThreadPoolExecutor(_WRITES_AT_ONCE, "webhook-finish")
         self._claiming: Optional[asyncio.Task[None]] = None
         self._renewing: Optional[asyncio.Task[None]] = None
 
@@ -86,6 +91,8 @@ class Runner:
             self._renewing.cancel()
         for job_id, _task in left:
             await self._kept(lambda job_id=job_id: self._jobs.release(job_id))  # type: ignore[misc]
+        self._claims.shutdown()
+        self._writes.shutdown()
 
     async def _claim(self) -> None:
         while not self._stopping.is_set():
@@ -100,7 +107,7 @@ class Runner:
 
     async def _next(self) -> Optional[Job]:
         try:
-            return await asyncio.to_thread(self._jobs.claim, _CLAIM_S)
+            return await asyncio.get_running_loop().run_in_executor(self._claims, self._jobs.claim, _CLAIM_S)
         except JobsError as exc:
             log.warning("No job can be begun: %s", exc)
             await self._paused(_BROKEN_S)
@@ -139,7 +146,7 @@ class Runner:
     async def _kept(self, change: Callable[[], object]) -> bool:
         """Change the store of jobs; False where it cannot be written, for example because the disk is full."""
         try:
-            await asyncio.to_thread(change)
+            await asyncio.get_running_loop().run_in_executor(self._writes, change)
         except JobsError as exc:
             log.error("A job's answer cannot be kept, it is tried again: %s", exc)
             return False
@@ -171,43 +178,59 @@ class Caller:
     def __init__(self, jobs: Jobs, callbacks: Callbacks, observe: Callable[[Outcome], None]) -> None:
         self._jobs, self._callbacks, self._observe = jobs, callbacks, observe
         self._stopping = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._free = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._pool = ThreadPoolExecutor(_CALLS_AT_ONCE + 1, "webhook-callback")
+        self._calling: set[asyncio.Future[None]] = set()
+        self._serving: Optional[asyncio.Task[None]] = None
 
     def start(self) -> None:
         """Begin to call."""
-        self._tasks = [asyncio.ensure_future(self._serve()) for _ in range(_CALLS_AT_ONCE)]
+        self._serving = asyncio.ensure_future(self._serve())
 
     async def stop(self) -> None:
         """End the calls that are under way; what was not called is called after the next start."""
         self._stopping.set()
-        await asyncio.gather(*self._tasks)
+        if self._serving is not None:
+            await self._serving
+        await asyncio.gather(*self._calling, return_exceptions=True)
+        self._pool.shutdown()
 
     async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
-            try:
-                worked = await asyncio.to_thread(self._call_next)
-            except JobsError as exc:
-                log.warning("No callback can be made: %s", exc)
-                worked = False
-            if not worked:
-                try:
+            await self._free.acquire()
+            job = await self._next()
+            if job is None:
+                self._free.release()
+                with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), _LOOK_S)
-                except asyncio.TimeoutError:
-                    continue
+                continue
+            call = loop.run_in_executor(self._pool, self._call, job)
+            self._calling.add(call)
+            call.add_done_callback(self._called)
 
-    def _call_next(self) -> bool:
-        """Make the callback whose turn it is; False where there is none."""
-        job = self._jobs.claim_call()
-        if job is None:
-            return False
-        if job.callback is None:
-            self._jobs.called(job.id)
-            return True
-        outcome = self._callbacks.attempt(job.callback, job.id, payload_of(job), job.calls)
+    async def _next(self) -> Optional[Job]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._jobs.claim_call)
+        except JobsError as exc:
+            log.warning("No callback can be made: %s", exc)
+            return None
+
+    def _called(self, call: asyncio.Future[None]) -> None:
+        self._calling.discard(call)
+        self._free.release()
+        if not call.cancelled() and call.exception() is not None:
+            log.error("A callback failed; this is a defect of cbsigned", exc_info=call.exception())
+
+    def _call(self, job: Job) -> None:
+        """Try a job's callback once, in a thread."""
+        outcome = self._callbacks.attempt(job.callback or "", job.id, payload_of(job), job.calls)
         self._observe(outcome)
         log.info("Callback of job %s: %s", job.id, outcome.reason)
-        self._jobs.called(job.id, outcome.again_s)
-        return True
+        try:
+            self._jobs.called(job.id, outcome.again_s)
+        except JobsError as exc:
+            log.warning("It is not kept that a callback was tried, so it is tried again: %s", exc)
 
 
 def payload_of(job: Job) -> bytes:

@@ -60,7 +60,10 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            if _ambiguous(scope["headers"]):
+                await _problem(request_id, sending, _TWO_LENGTHS)
+            else:
+                await self._app(scope, receive, sending)
         except Exception:
             log.exception("request %s failed; this is a defect of cbsigned", request_id)
             if status == 0:

@@ -7,7 +7,9 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Optional, Protocol, TypeVar, Union
 
 from cbsigned.alert import Alert
@@ -38,6 +40,7 @@ _T = TypeVar("_T")
 _POLL_AFTER_S = 2
 _INLINE_BYTES = 64 * 1024
 _INLINE_RECORDS = 16
+_JOB_THREADS = 8
 
 
 class Recogniser(Protocol):
@@ -86,10 +89,16 @@ class Service:
         self.bodies = Bodies(parts.bodies)
         self._rates = RateLimits()
         self._repeats = Repeats()
+        self._pool = ThreadPoolExecutor(_JOB_THREADS, "webhook-jobs")
         self._limits = Limits(
             body_bytes=parts.bodies.max_bytes,
             unpacked_bytes=max(parts.bodies.max_bytes, parts.bodies.max_unpacked_bytes),
         )
+
+    def close(self) -> None:
+        """Wait for what is under way, and end the threads."""
+        self._pool.shutdown()
+        self.parts.responder.close()
 
     def recognised(
         self, headers: Mapping[str, str], path_token: Optional[str], raw: bytes, address: Optional[str]
@@ -161,7 +170,7 @@ class Service:
         if jobs is None or order.key is None:
             return await self.enriched(order, deadline)
         try:
-            taken = await asyncio.to_thread(jobs.accept, order.sender, order.key, order.digest, b"", own=True)
+            taken = await self._kept(partial(jobs.accept, order.sender, order.key, order.digest, b"", own=True))
         except JobsError as exc:
             log.warning("Keys are not remembered for now: %s", exc)
             return await self.enriched(order, deadline)
@@ -195,7 +204,7 @@ class Service:
             raise ProblemError(422, reasons[0] if reasons else "The body holds no alert, so there is nothing to do.")
         key = order.key or f"body {order.digest.hex()}"
         try:
-            taken = await asyncio.to_thread(jobs.accept, order.sender, key, order.digest, order.document(), callback)
+            taken = await self._kept(partial(jobs.accept, order.sender, key, order.digest, order.document(), callback))
         except JobsError as exc:
             raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
         return _location(taken.id) if isinstance(taken, Accepted) else self._known(taken)
@@ -223,8 +232,9 @@ class Service:
         Raises:
             ProblemError: 404 for others' jobs and unknown ones; 503 where they cannot be read.
         """
+        jobs = self.parts.jobs
         try:
-            found = await asyncio.to_thread(self.parts.jobs.get, job_id, sender.name) if self.parts.jobs else None
+            found = await self._kept(partial(jobs.get, job_id, sender.name)) if jobs is not None else None
         except JobsError as exc:
             raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
         if found is None:
@@ -280,13 +290,17 @@ class Service:
             raise ProblemError(409, "This key came with another request before. Give every request a key of its own.")
         return _location(taken.id) if taken.answer is None else answer_of_document(taken.answer)
 
+    async def _kept(self, change: Callable[[], _T]) -> _T:
+        """Use the store of jobs, in threads of its own: neither slow callbacks nor large bodies hold it up."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, change)
+
     async def _settled(self, jobs: Jobs, job_id: str, answer: Optional[Answer]) -> None:
         """Store a whole answer under its key, and forget the key of any other."""
         try:
             if answer is not None and _whole(answer):
-                await asyncio.to_thread(jobs.finish, job_id, document_of_answer(answer))
+                await self._kept(partial(jobs.finish, job_id, document_of_answer(answer)))
             else:
-                await asyncio.to_thread(jobs.release, job_id)
+                await self._kept(partial(jobs.release, job_id))
         except JobsError as exc:
             log.warning("The key of a request is not remembered: %s", exc)
 

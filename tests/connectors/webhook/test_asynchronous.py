@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -206,6 +207,54 @@ def test_a_callback_brings_the_answer_and_is_tried_again(jobs: FileJobs) -> None
         "job": job_id, "status": 200, "media_type": "application/json", "answer": {"a": "é"},
     }  # fmt: skip
     assert [outcome.delivered for outcome in observed] == [False, True]
+
+
+def test_receivers_that_hang_hold_up_nobody_else(jobs: FileJobs) -> None:
+    class Hanging(Calls):
+        begun, gate = threading.Semaphore(0), threading.Event()
+
+        def attempt(self, url: str, message_id: str, payload: bytes, tried: int) -> Outcome:
+            self.begun.release()
+            assert self.gate.wait(10)
+            return Outcome(True, "taken")
+
+    calls = Hanging()
+    for number in range(12):
+        taken = jobs.accept("soar", str(number), b"d", b"", "https://soar.example.test/hook")
+        assert isinstance(taken, Accepted)
+        jobs.finish(taken.id, document_of_answer(ANSWER))
+
+    async def main() -> int:
+        caller = Caller(jobs, calls, lambda _outcome: None)  # type: ignore[arg-type]
+        caller.start()
+        for _ in range(8):
+            await asyncio.to_thread(calls.begun.acquire)
+        waiting = await asyncio.wait_for(asyncio.gather(*(asyncio.to_thread(jobs.counts) for _ in range(20))), 5)
+        calls.gate.set()
+        await until(lambda: jobs.counts().calling == 0)
+        await caller.stop()
+        return waiting[0].calling
+
+    assert asyncio.run(main()) == 12
+
+
+def test_a_callback_that_breaks_is_told_and_tried_again_later(jobs: FileJobs, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Calls):
+        def attempt(self, url: str, message_id: str, payload: bytes, tried: int) -> Outcome:
+            raise ZeroDivisionError
+
+    job_id = accepted(jobs, callback="https://soar.example.test/hook")
+    jobs.finish(job_id, document_of_answer(ANSWER))
+
+    async def main() -> None:
+        caller = Caller(jobs, Broken(), lambda _outcome: None)  # type: ignore[arg-type]
+        caller.start()
+        await until(lambda: "this is a defect of cbsigned" in caplog.text)
+        await caller.stop()
+
+    asyncio.run(main())
+
+    assert jobs.counts().calling == 1
 
 
 def test_a_callback_tells_of_a_card_and_of_a_failure() -> None:
