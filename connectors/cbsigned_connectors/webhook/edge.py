@@ -5,6 +5,7 @@ Log lines and counters name the route, never the path: a path may hold a sender'
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -27,6 +28,11 @@ _PAGE_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 """Of what a browser shows: a card runs no script and loads nothing."""
+_TWO_LENGTHS = ProblemError(
+    400, "The request has both Content-Length and Transfer-Encoding, so its end is not certain. Send one of them.",
+    headers={"Connection": "close"},
+)  # fmt: skip
+"""Where a proxy believes one of them and we the other, a second request hides in the body (RFC 9112 §6.1)."""
 
 Observer = Callable[[str, str, int, float], None]
 """(method, route, status, seconds) of every request."""
@@ -42,6 +48,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp, observe: Observer) -> None:
         self._app, self._observe = app, observe
+        self._own, self._count = secrets.token_hex(4), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever is raised inside becomes a 500 and a log line with the traceback."""
@@ -49,7 +56,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
-        request_id = _request_id(scope)
+        given = dict(scope["headers"])
+        request_id = self._request_id(given.get(b"x-request-id", b""))
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def sending(message: Message) -> None:
@@ -60,14 +68,15 @@ class Edge:
             await send(message)
 
         try:
-            if _ambiguous(scope["headers"]):
-                await _problem(request_id, sending, _TWO_LENGTHS)
+            if b"transfer-encoding" in given and b"content-length" in given:
+                await _problem(_TWO_LENGTHS, request_id, sending)
             else:
                 await self._app(scope, receive, sending)
         except Exception:
             log.exception("request %s failed; this is a defect of cbsigned", request_id)
             if status == 0:
-                await _bug(request_id, sending)
+                told = f"This should not happen. The log has the details under request {request_id}."
+                await _problem(ProblemError(500, told), request_id, sending)
         finally:
             self._ended(scope, status or 499, time.perf_counter() - began, request_id)
 
@@ -80,6 +89,12 @@ class Edge:
             sender = scope["state"].get("sender")
             log.info("%s %s %d %.1f ms", method, route, status, ms, extra={**told, "sender": sender})
 
+    def _request_id(self, given: bytes) -> str:
+        """Return the id that came with a request, else one of ours: drawn for the process, then counted."""
+        if _GIVEN_ID.fullmatch(given):
+            return given.decode("ascii")
+        return f"{self._own}{next(self._count):08x}"
+
 
 def request_id_of(scope: Scope) -> str:
     """Return the id of a request."""
@@ -91,11 +106,6 @@ def route_of(scope: Scope) -> str:
     return str(scope.get("cbsigned.route") or ("page" if "endpoint" in scope else "other"))
 
 
-def _request_id(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given.decode("ascii") if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
-
-
 def _with_safety(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer with ours; what the answer says itself stays."""
     given = dict(headers)
@@ -104,9 +114,9 @@ def _with_safety(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
     return [*headers, *(pair for pair in added if pair[0] not in given), (b"x-request-id", request_id.encode("ascii"))]
 
 
-async def _bug(request_id: str, send: Send) -> None:
-    error = ProblemError(500, f"This should not happen. The log has the details under request {request_id}.")
+async def _problem(error: ProblemError, request_id: str, send: Send) -> None:
     body = json.dumps(error.document(request_id)).encode("ascii")
     headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    headers += [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in error.headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
