@@ -187,6 +187,8 @@ def _items(text: str, limits: Limits) -> list[_Item]:
     found: list[_Item] = []
     good = 0
     for line, value, problem in load_all(text):
+        if isinstance(value, list) and len(found) + len(value) > limits.records:  # before anything is made of them
+            raise _too_many(limits)
         parts = list(_parts(value, line)) if problem is None else [AlertError(f"Line {line} is no JSON: {problem}.")]
         good += problem is None
         found += parts
