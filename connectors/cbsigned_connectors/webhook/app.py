@@ -112,9 +112,12 @@ class _Api:
         source, token = request.path_params.get("source"), request.path_params.get("token")
         raw, sender = await self._received(request, token)
         asked = Asked(raw, _headers(request), sender, source, _wish(request))
+        callback = request.query_params.get("callback_url")
         if _asynchronous(request):
-            order = await self._service.order(asked)
-            return _response(await self._service.accepted(order, request.query_params.get("callback_url")))
+            return _response(await self._service.accepted(await self._service.order(asked), callback))
+        if callback is not None:
+            reason = "Add mode=async, or leave it out: this answer comes at once."
+            raise ProblemError(422, "A callback is made for jobs alone.", [("callback_url", reason)])
         return _response(await self._service.answered(asked, deadline))
 
     async def signed(self, request: Request) -> Response:

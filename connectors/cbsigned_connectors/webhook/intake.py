@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from cbsigned.errors import AlertError
 from cbsigned.formats import (
+    FORMATS,
     AlertIgnored,
     BodyError,
     Fault,
@@ -137,6 +138,9 @@ def readings_of(order: Order, mappings: Optional[Mapping[str, FieldMapping]]) ->
     Raises:
         ProblemError: 404 where the format that is named is not there.
     """
+    known = {**FORMATS, **(mappings or {})}
+    if order.source is not None and order.source not in known:
+        raise ProblemError(404, str(UnknownFormat(order.source, known)))
     return [_reading(record, order.source, mappings) for record in order.records]
 
 
@@ -146,8 +150,6 @@ def _reading(record: Any, source: Optional[str], mappings: Optional[Mapping[str,
     kept = record if isinstance(record, Mapping) else {"value": record}
     try:
         return Reading(kept, parse_alert(record, source, mappings=mappings))
-    except UnknownFormat as exc:
-        raise ProblemError(404, str(exc)) from None
     except AlertIgnored as exc:
         return Reading(kept, exc, ignored=True)
     except AlertError as exc:

@@ -124,7 +124,14 @@ class LineageRequest(BaseModel):
             "examples": [
                 {"guid": "00000009-0000-082c-01d1-7f392625197c"},
                 {"host": "WS01", "pid": 4711, "time": "2026-10-01T09:59:58Z"},
-            ]
+            ],
+            "anyOf": [
+                {"required": ["guid"], "properties": {"guid": {"type": "string"}}},
+                {
+                    "required": ["host", "pid"],
+                    "properties": {"host": {"type": "string"}, "pid": {"type": "integer"}},
+                },
+            ],
         },
     )
 

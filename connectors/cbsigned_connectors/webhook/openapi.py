@@ -98,7 +98,7 @@ def document() -> Document:
 def _paths() -> Document:
     source = _parameter("path", "source", "Format of the alerts, or the name of a field mapping of yours: "
                         + "; ".join(f"`{name}` ({about})" for name, about in ALERT_FORMATS.items()) + ".",
-                        {"type": "string", "minLength": 1, "maxLength": 64}, example="splunk")  # fmt: skip
+                        {"type": "string", "minLength": 1, "maxLength": 64}, example="row")  # fmt: skip
     token = _parameter("path", "token", "The sender's path token, for senders that can send nothing else. It is not "
                        "logged here; see to it that no proxy logs it.",
                        {"type": "string", "minLength": 16, "maxLength": 512})  # fmt: skip

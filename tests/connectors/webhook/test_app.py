@@ -87,7 +87,7 @@ class TestAlerts:
     def test_a_format_that_is_not_there_is_404_and_lists_those_that_are(self, client: Client) -> None:
         answer = client.post("/v1/alerts/nonsense", ALERT)
 
-        assert answer.status_code == 404
+        assert answer.status_code == client.post("/v1/alerts/nonsense", []).status_code == 404
         assert "carbon-black" in answer.json()["detail"]
 
     def test_a_mapping_of_the_users_is_applied(self) -> None:
@@ -312,6 +312,12 @@ class TestLater:
     def test_a_callback_that_is_not_allowed_is_refused(self, jobs: FileJobs) -> None:
         with serving(Recording(), jobs=jobs) as client:
             answer = client.post("/v1/alerts?mode=async&callback_url=http://169.254.169.254/", ALERT)
+
+        assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "callback_url")
+
+    def test_a_callback_without_a_job_is_refused_and_not_forgotten(self, jobs: FileJobs) -> None:
+        with serving(Recording(), jobs=jobs) as client:
+            answer = client.post("/v1/alerts?callback_url=https://soar.example.test/", ALERT)
 
         assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "callback_url")
 
