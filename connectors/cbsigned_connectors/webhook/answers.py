@@ -44,6 +44,7 @@ _RETRY_AFTER_S = 30
 _DOWN = frozenset({Cause.UNAVAILABLE, Cause.REFUSED, Cause.UNREADABLE, Cause.BLOCKED})
 _CARD_CHARS = 30_000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _MOST_KEPT = 100
 
 

@@ -33,6 +33,7 @@ __all__ = ["create_app"]
 _ORIGIN = re.compile(r"[A-Za-z0-9.:*_-]{1,253}", re.ASCII)
 _MODES = ("sync", "async")
 _STOP_S = 20.0
+_PLAIN = Wish()
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -189,16 +190,20 @@ def _named(path: str, handler: _Handler) -> _Handler:
 
 
 def _wish(request: Request) -> Wish:
+    if not request.scope["query_string"] and request.headers.get("accept", JSON) in (JSON, "*/*"):
+        return _PLAIN  # as machines ask
     return wish_of(request.query_params, request.headers.get("accept"))
 
 
 def _headers(request: Request) -> Mapping[str, str]:
-    """Return the headers by lower-case name."""
-    return {name.lower(): value for name, value in request.headers.items()}
+    """Return the headers by lower-case name, as the server hands them over."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
 
 
 def _asynchronous(request: Request) -> bool:
     """Whether the caller wants its answer later: `mode` says so, else `Prefer`."""
+    if not request.scope["query_string"] and "prefer" not in request.headers:
+        return False
     mode = request.query_params.get("mode")
     if mode is not None and mode not in _MODES:
         raise ProblemError(422, "There is no such mode.", [("mode", "Use sync or async.")])

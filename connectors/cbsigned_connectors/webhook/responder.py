@@ -143,6 +143,7 @@ class Responder:
     ) -> None:  # fmt: skip
         self._sources, self._settings, self._hot = sources, settings, hot
         self._workers, self._most_waiting = workers, most_waiting
+        self._nobody, self._inline = self._unasked(None), replace(settings, window=_INLINE)
         self._pool = ThreadPoolExecutor(workers, "webhook")
         self._lock = threading.Lock()
         self._waiting: deque[_Ask] = deque()
@@ -169,7 +170,7 @@ class Responder:
         """
         if self._hot is not None and len(readings) <= _INLINE:
             try:
-                return finish(self._enriched(readings, self._unasked(None), deadline.remaining()))
+                return finish(self._enriched(readings, self._nobody, self._inline))
             except _Miss:
                 pass
         ask = _Ask(readings, deadline, finish, asyncio.get_running_loop().create_future())
@@ -181,7 +182,7 @@ class Responder:
                 f"{self._sources.binaries.name} did not answer within {deadline.seconds:g} s. Ask again, or post with "
                 "mode=async, which has more time."
             )
-            return finish(self._enriched(readings, self._unasked(late), 1.0))
+            return finish(self._enriched(readings, self._unasked(late), self._within(readings, 1.0)))
         finally:
             ask.given_up = True
 
@@ -196,8 +197,12 @@ class Responder:
             nobody if self._sources.joint is not None else None, self._hot,
         )  # fmt: skip
 
-    def _enriched(self, readings: Sequence[Reading], sources: Sources, seconds: float) -> list[Enrichment]:
-        settings = replace(self._settings, window=max(1, len(readings)), deadline_s=seconds)
+    def _within(self, readings: Sequence[Reading], seconds: float) -> Settings:
+        """Return the settings for one window with all readings."""
+        return replace(self._settings, window=max(1, len(readings)), deadline_s=seconds)
+
+    @staticmethod
+    def _enriched(readings: Sequence[Reading], sources: Sources, settings: Settings) -> list[Enrichment]:
         found = enrich([reading.alert for reading in readings], sources, settings)
         return [replace(enrichment, record=reading.record) for enrichment, reading in zip(found, readings)]
 
@@ -244,7 +249,7 @@ class Responder:
         longest = max((ask.deadline for ask in asks), key=lambda deadline: deadline.remaining())
         readings = [reading for ask in asks for reading in ask.readings]
         seconds = max(0.0, longest.remaining() - _spare_s(longest))
-        found = self._enriched(readings, self._sources, seconds)
+        found = self._enriched(readings, self._sources, self._within(readings, seconds))
         at = 0
         for ask in asks:
             own = found[at : at + len(ask.readings)]
