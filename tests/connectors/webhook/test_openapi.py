@@ -8,7 +8,6 @@ from typing import Any
 
 import jsonschema
 import openapi_spec_validator
-import pytest
 from starlette.routing import Route
 
 from cbsigned_connectors.webhook.app import create_app
