@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store bench-splunk docs splunk appinspect clean
+.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook docs splunk appinspect clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -35,6 +35,9 @@ bench-store: $(VENV)/dev  ## measure the store at five million processes (20 min
 
 bench-splunk: $(VENV)/dev ## measure the Splunk commands beside the stock SDK, write benchmarks/splunk.md
 	$(BIN)/python benchmarks/bench_splunk.py --output benchmarks/splunk.md
+
+bench-webhook: $(VENV)/dev ## measure the webhook responder beside a bare handler, write benchmarks/webhook.md
+	$(BIN)/python benchmarks/bench_webhook.py --output benchmarks/webhook.md
 
 docs: $(VENV)/dev         ## paste real output into the README
 	$(BIN)/python tests/readme.py --write

@@ -25,8 +25,9 @@ PARTS = {
 HEAD = """# Measurements
 
 Written by `make bench`; each part names its own command. Read the ratios: both sides ran on the same machine, in the
-same run. Two parts are measured apart: `make bench-store` writes `store.md`, the store at five million processes, and
-`make bench-splunk` writes `splunk.md`, the Splunk commands beside the stock SDK.
+same run. Three parts are measured apart: `make bench-store` writes `store.md`, the store at five million processes,
+`make bench-splunk` writes `splunk.md`, the Splunk commands beside the stock SDK, and `make bench-webhook` writes
+`webhook.md`, the webhook responder beside a bare handler.
 This run: {python}, SQLite {sqlite}, {cores} cores, {system}.
 """
 
