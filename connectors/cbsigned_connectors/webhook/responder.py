@@ -151,6 +151,11 @@ class Responder:
         self._busy = 0
 
     @property
+    def keeps(self) -> bool:
+        """Whether answers may be kept at all: those of a store, which may be written at any time, are not."""
+        return self._sources.caches is not None
+
+    @property
     def waiting(self) -> int:
         """How many alerts wait for a worker."""
         return self._waiting_alerts

@@ -154,7 +154,8 @@ class Service:
         Raises:
             ProblemError: 409 where the key belongs to another request; else as `enriched`.
         """
-        digest = None if asked.keyed else asked.digest
+        repeats = not asked.keyed and self.parts.responder.keeps  # a store may have been written in between
+        digest = asked.digest if repeats else None
         answer = self._repeats.get(asked.sender.name, digest) if digest is not None else None
         if answer is not None:
             self.parts.metrics.repeated()
