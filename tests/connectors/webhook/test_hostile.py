@@ -490,6 +490,6 @@ def test_many_hostile_requests_at_once_leave_the_service_whole(service: Served, 
 
     replies = flood(service.url, requests_, 40)
 
-    assert {reply.status for reply in replies} <= {200, 400, 413, 415, 422}
+    assert {reply.status for reply in replies} <= {200, 202, 400, 413, 415, 422}  # 202: the same event is under way
     assert service.get("/healthz").status_code == 200
     assert service.post("/v1/alerts", {"md5": next(iter(HASHED))}).json()["status"] == "Signed"
