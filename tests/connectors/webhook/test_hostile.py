@@ -245,9 +245,9 @@ def test_formats_with_anything_in_place_of_anything_fail_one_by_one(service: Ser
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/alerts/{{7*7}}", "/v1/alerts/%00", "/v1/alerts/..%2f..%2fetc%2fpasswd", "/v1/alerts/%ff%fe",
+        "/v1/alerts/{{7777*7777}}", "/v1/alerts/%00", "/v1/alerts/..%2f..%2fetc%2fpasswd", "/v1/alerts/%ff%fe",
         "/v1/jobs/%00", "/v1/alerts/" + "x" * 20_000, "/v1/alerts?mode=later", "/v1/alerts?format=%00",
-        "/v1/alerts?card={{7*7}}",
+        "/v1/alerts?card={{7777*7777}}",
         "/v1/alerts?mode=async&callback_url=file:///etc/passwd", "/v1/alerts?mode=async&callback_url=http://[",
         "/v1/alerts?mode=async&callback_url=http://169.254.169.254/", "/v1/alerts/splunk/x/y", "//v1/alerts",
         "/v1//alerts", "/v1/alerts?" + "a=1&" * 5_000,
@@ -260,7 +260,7 @@ def test_a_hostile_address_is_refused(service: Served, path: str) -> None:
     assert 200 <= reply.status < 500
     assert b"root:" not in reply.body
     assert b"/etc/passwd" not in reply.body
-    assert "49" not in reply.body.decode("latin-1").split("urn:cbsigned:request")[0]
+    assert b"60481729" not in reply.body
 
 
 @pytest.mark.parametrize(
