@@ -13,7 +13,7 @@ from typing import Any, Optional, cast
 __all__ = ["BROKEN", "CUT", "Chained", "Gunzip", "Recoded", "broken_reason", "peekable"]
 
 PEEK = 64 * 1024
-BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
 """What the standard library raises over damaged, cut, encrypted or unreadable input."""
 
 CUT = "cut off:"
@@ -33,7 +33,7 @@ def broken_reason(exc: BaseException) -> str:
         return f"{CUT} the list of its members, at its end, is missing"
     if isinstance(exc, (zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)):
         return f"{CUT} damaged from here on, the rest cannot be read"
-    if isinstance(exc, NotImplementedError):
+    if isinstance(exc, NotImplementedError):  # zipfile's word for a compression it does not know; a RuntimeError
         return "compressed in a way that cannot be read: unpack it first"
     if isinstance(exc, RuntimeError):
         return "encrypted: unpack it first"
