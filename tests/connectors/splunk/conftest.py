@@ -18,6 +18,11 @@ import trustme
 
 from cbsigned.samples import sample_path
 from cbsigned.store.ingest import ingest
+from cbsigned.store.source import StoreSource
+from cbsigned_connectors.splunk.handler import Handler
+from connectors.edr_server.serving import serving
+from connectors.splunk.alerting import Action, Port, serving_port
+from connectors.splunk.handling import handling
 from splunkd.instance import Splunkd
 from splunkd.packages import build, unpack
 
@@ -51,15 +56,21 @@ def app(spl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def edr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edr]:
+def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stores") / "samples.db"
+    ingest(path, [sample_path("telemetry")])
+    return path
+
+
+@pytest.fixture(scope="session")
+def edr(sample_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edr]:
     """`cbsigned edr-server` over the sample telemetry, with TLS, in a process of its own."""
     folder = tmp_path_factory.mktemp("edr")
-    ingest(folder / "samples.db", [sample_path("telemetry")])
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
     argv = [sys.executable, "-c", "import sys; from cbsigned.cli import main; sys.exit(main())", "edr-server"]
-    argv += ["--store", str(folder / "samples.db"), "--port", "0"]
+    argv += ["--store", str(sample_store), "--port", "0"]
     argv += ["--tls-cert", str(folder / "server.pem"), "--tls-key", str(folder / "server.pem")]
     env = {**{k: v for k, v in os.environ.items() if not k.startswith("CBSIGNED_")}, "CBSIGNED_SERVER_TOKEN": TOKEN}
     with subprocess.Popen(argv, env=env, text=True, stderr=subprocess.PIPE) as process:
@@ -109,3 +120,37 @@ def splunkd_for(app: Path, tmp_path: Path) -> Iterator[Factory]:
             return splunkd
 
         yield make
+
+
+@pytest.fixture(scope="module")
+def over_samples(sample_store: Path) -> Iterator[tuple[Handler, str]]:
+    """A handler that asks an EDR server over the sample store, and the address of its splunkd."""
+    with serving(sample_store) as client, handling(client.url) as found:
+        yield found
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SPLUNK_HOME with the folders that the alert action reads and writes."""
+    for folder in ("var/log/splunk", "var/run/splunk/dispatch/1448.12", "etc/auth"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setenv("SPLUNK_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def source(sample_store: Path) -> Iterator[StoreSource]:
+    """The sample store as the core asks it."""
+    with StoreSource(sample_store) as found:
+        yield found
+
+
+@pytest.fixture
+def port(source: StoreSource, home: Path) -> Iterator[Port]:
+    with serving_port(source, home) as found:
+        yield found
+
+
+@pytest.fixture
+def action(home: Path, port: Port) -> Action:
+    return Action(home, port)

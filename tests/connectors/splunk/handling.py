@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Optional
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from cbsigned.status import SigningStatus
 from cbsigned_connectors.splunk.handler import Handler
+from edr_server import TOKEN
 
-__all__ = ["SESSION_KEY", "SYSTEM_TOKEN", "SmallSplunkd", "ask", "request_of"]
+__all__ = [
+    "BINARIES", "GUID", "SESSION_KEY", "SYSTEM_TOKEN", "SmallSplunkd", "ask", "handling", "md5", "request_of", "rows",
+    "some_process",
+]  # fmt: skip
 
 SESSION_KEY = "session-key-of-an-analyst-7f3a"
 SYSTEM_TOKEN = "system-authtoken-of-splunkd-91bc"
+MD5 = "0" * 31
+GUID = "00000001-0000-0a1c-01d1-000000000001"
+BINARIES = [
+    {
+        "md5": f"{MD5}{number:X}", "digsig_result": status.value, "digsig_publisher": "Example Ltd",
+        "digsig_issuer": "Example CA", "digsig_sign_time": "2016-03-16T04:06:00Z",
+    }
+    for number, status in enumerate(SigningStatus, 1)
+    if status is not SigningStatus.UNKNOWN
+]  # fmt: skip
 _BASE = "/servicesNS/nobody/cbsigned/"
 
 
@@ -139,3 +155,30 @@ def ask(handler: Handler, uri: str, route: str, document: Any, user: str = "anal
     assert reply["headers"] == {"Content-Type": "application/json"}
     answer: dict[str, Any] = json.loads(reply["payload"])
     return reply["status"], answer
+
+
+@contextlib.contextmanager
+def handling(url: str, *, token: str = TOKEN, jobs: Any = None, **edr: str) -> Iterator[tuple[Handler, str]]:
+    """Yield a handler whose settings name an EDR, and the address of its splunkd."""
+    with SmallSplunkd({"edr": {"url": url, "retries": "0", **edr}}, token) as splunkd:
+        handler = Handler(jobs=jobs)
+        try:
+            yield handler, splunkd.uri
+        finally:
+            store = handler.store()
+            assert store is None or store.flush()
+
+
+def md5(number: int) -> str:
+    return f"{MD5}{number:x}"
+
+
+def rows(*hashes: str, **more: Any) -> dict[str, Any]:
+    return {"fields": ["process_md5"], "rows": [[text] for text in hashes], "wait_s": 10, **more}
+
+
+def some_process(handler: Handler, uri: str) -> dict[str, Any]:
+    """Return a process of the samples that has a parent, as the search gives it."""
+    found = ask(handler, uri, "search", {"query": "process_name:powershell.exe", "rows": 50})[1]["rows"]
+    process: dict[str, Any] = next(row for row in found if row.get("parent_name"))
+    return process

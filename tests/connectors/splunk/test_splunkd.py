@@ -1,99 +1,20 @@
-"""The client of the handler: one connection, every refusal in words, the session key in none of them, TLS verified."""
+"""The client of the handler: one connection, every refusal in words, the session key in none of them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, Callable, Optional
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-import trustme
 
 from cbsigned_connectors.splunk import splunkd
-from cbsigned_connectors.splunk.splunkd import HandlerClient, HandlerError, splunkd_context
-
-KEY = "session-key-7d1f"
-Reply = Callable[[BaseHTTPRequestHandler, bytes], None]
-
-
-class Server:
-    """Answers as a test says; counts connections and keeps requests."""
-
-    def __init__(self, reply: Reply, tls: Optional[ssl.SSLContext] = None, host: str = "127.0.0.1") -> None:
-        self.connections = 0
-        self.requests: list[tuple[str, str, Any]] = []
-        server, lock = self, threading.Lock()
-
-        class Answering(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = 10
-
-            def setup(self) -> None:
-                with lock:
-                    server.connections += 1
-                if tls is not None:
-                    self.request = tls.wrap_socket(self.request, server_side=True)
-                super().setup()
-
-            def finish(self) -> None:
-                with contextlib.suppress(OSError):
-                    super().finish()
-                self.request.close()
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.requests.append((self.path, self.headers["Authorization"], json.loads(body)))
-                reply(self, body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
-
-        class Http(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """Say nothing: clients that hang up are what the tests are about."""
-
-        self.http = Http((host, 0), Answering)
-        self.uri = f"{'https' if tls else 'http'}://{host}:{self.http.server_address[1]}"
-
-
-@contextlib.contextmanager
-def serving(reply: Reply, tls: Optional[ssl.SSLContext] = None, host: str = "127.0.0.1") -> Iterator[Server]:
-    server = Server(reply, tls, host)
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.http.shutdown()
-        thread.join()
-        server.http.server_close()
-
-
-def answering(
-    status: int = 200, body: bytes = b'{"answers": []}', kind: str = "application/json", close: bool = False
-) -> Reply:
-    def reply(request: BaseHTTPRequestHandler, _body: bytes) -> None:
-        request.send_response(status)
-        request.send_header("Content-Type", kind)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-        request.close_connection = close
-
-    return reply
+from cbsigned_connectors.splunk.splunkd import HandlerClient, HandlerError
+from connectors.splunk.listening import KEY, answering, failure, serving
 
 
 def hang_up(request: BaseHTTPRequestHandler, _body: bytes) -> None:
@@ -108,18 +29,6 @@ def drip(request: BaseHTTPRequestHandler, start: bytes) -> None:
             request.wfile.write(b" ")
             request.wfile.flush()
             time.sleep(0.02)
-
-
-def failure(uri: str, timeout_s: float = 5.0, key: str = KEY) -> HandlerError:
-    with contextlib.closing(HandlerClient(uri, key)) as client, pytest.raises(HandlerError) as caught:
-        client.ask("rows", {}, timeout_s)
-    assert key not in str(caught.value)
-    return caught.value
-
-
-def assert_answered(server: Server) -> None:
-    with contextlib.closing(HandlerClient(server.uri, KEY)) as client:
-        assert client.ask("rows", {}, 5) == {"answers": []}
 
 
 def test_a_question_goes_to_its_route_with_the_session_key() -> None:
@@ -314,156 +223,3 @@ def test_little_is_imported() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert ran.stdout.strip() == "[]"
-
-
-# TLS
-
-
-class Places:
-    """A SPLUNK_HOME, a CA that issued the server's certificate, and another one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home = folder / "splunk"
-        self.authority, self.other = trustme.CA(), trustme.CA()
-        (self.home / "etc" / "auth").mkdir(parents=True)
-        (self.home / "etc" / "system" / "local").mkdir(parents=True)
-
-    def tls(self, *names: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert(*names).configure_cert(context)
-        return context
-
-    def put(self, authority: trustme.CA, path: str = "etc/auth/cacert.pem") -> None:
-        authority.cert_pem.write_to_path(str(self.home / path))
-
-    def name_ca(self, path: str, folder: str = "system/local") -> None:
-        text = f"[general]\nserverName = sh1\nsslRootCAPath = /elsewhere\n\n[sslConfig]\nsslRootCAPath = {path}\n"
-        (self.home / "etc" / folder).mkdir(parents=True, exist_ok=True)
-        (self.home / "etc" / folder / "server.conf").write_text(text)
-
-
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    found = Places(tmp_path)
-    monkeypatch.setenv("SPLUNK_HOME", str(found.home))
-    return found
-
-
-def test_splunkds_own_certificate_is_verified_without_its_name(places: Places) -> None:
-    places.put(places.authority)
-    with serving(answering(), places.tls("SplunkServerDefaultCert.example.test")) as server:
-        assert_answered(server)
-
-
-def test_a_certificate_of_another_ca_is_refused(places: Places) -> None:
-    places.put(places.other)
-    with serving(answering(), places.tls("127.0.0.1")) as server:
-        error = failure(server.uri)
-
-    assert "is not trusted" in str(error)
-    assert "sslRootCAPath" in str(error)
-    assert error.fatal
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("path", ["$SPLUNK_HOME/etc/auth/own.pem", "${OWN_PLACE}/own.pem"])
-def test_the_ca_that_server_conf_names_goes_first(places: Places, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setenv("OWN_PLACE", str(places.home / "etc" / "auth"))
-    places.put(places.other)
-    places.put(places.authority, "etc/auth/own.pem")
-    places.name_ca(path)
-    with serving(answering(), places.tls("sh1.example.test")) as server:
-        assert_answered(server)
-
-
-@pytest.mark.parametrize(
-    ("good", "bad"),
-    [
-        ("apps/org_ssl/local", None),
-        ("apps/org_ssl/default", None),
-        ("system/local", "apps/a/local"),
-        ("apps/a/local", "apps/b/local"),
-        ("apps/b/local", "apps/a/default"),
-    ],
-)
-def test_the_ca_may_be_named_by_an_app(places: Places, good: str, bad: Optional[str]) -> None:
-    """Where an app names the CA, as many houses have it, no search could ask anything: "Set sslRootCAPath …"."""
-    places.put(places.authority, "etc/auth/own.pem")
-    places.put(places.other, "etc/auth/other.pem")
-    places.put(places.other)
-    places.name_ca("$SPLUNK_HOME/etc/auth/own.pem", good)
-    if bad is not None:
-        places.name_ca("$SPLUNK_HOME/etc/auth/other.pem", bad)
-
-    with serving(answering(), places.tls("127.0.0.1")) as server:
-        assert_answered(server)
-
-
-def test_the_loopback_without_any_ca_file_goes_unverified_and_says_so(
-    places: Places, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    with serving(answering(), places.tls("127.0.0.1")) as server:
-        assert_answered(server)
-
-    assert "goes unverified" in caplog.text
-
-
-def test_another_host_is_verified_with_its_name(places: Places) -> None:
-    places.put(places.authority, "etc/auth/own.pem")
-    places.name_ca("$SPLUNK_HOME/etc/auth/own.pem")
-    with serving(answering(), places.tls("127.0.0.2"), "127.0.0.2") as server:
-        assert_answered(server)
-
-
-def test_another_hosts_certificate_must_carry_its_name(places: Places) -> None:
-    places.put(places.authority, "etc/auth/own.pem")
-    places.name_ca("$SPLUNK_HOME/etc/auth/own.pem")
-    with serving(answering(), places.tls("127.0.0.1", "sh1.example.test"), "127.0.0.2") as server:
-        error = failure(server.uri)
-
-    assert "must carry the host's name" in str(error)
-    assert error.fatal
-
-
-def test_splunks_default_ca_is_trusted_on_the_loopback_alone(places: Places) -> None:
-    places.put(places.authority)
-    with serving(answering(), places.tls("127.0.0.2"), "127.0.0.2") as server:
-        assert failure(server.uri).fatal
-
-
-def test_another_host_without_any_ca_file_is_still_verified(places: Places) -> None:
-    with serving(answering(), places.tls("127.0.0.2"), "127.0.0.2") as server:
-        assert "is not trusted" in str(failure(server.uri))
-
-
-def test_a_ca_file_that_is_none(places: Places) -> None:
-    (places.home / "etc" / "auth" / "cacert.pem").write_text("not a certificate")
-    error = failure("https://127.0.0.1:8089")
-
-    assert "CA file of splunkd cannot be read" in str(error)
-    assert error.fatal
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
-def test_contexts_of_the_loopback_check_the_chain(places: Places, host: str) -> None:
-    places.put(places.authority)
-
-    context = splunkd_context(f"https://{host}:8089")
-
-    assert context is not None
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
-
-
-def test_there_is_no_context_for_http() -> None:
-    assert splunkd_context("http://127.0.0.1:8089") is None
-
-
-def test_outside_of_splunk_other_hosts_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SPLUNK_HOME", raising=False)
-
-    context = splunkd_context("https://splunk.example.test:8089")
-
-    assert context is not None
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert "SPLUNK_HOME" not in os.environ
