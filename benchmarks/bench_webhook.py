@@ -93,7 +93,8 @@ def bare(size: int) -> int:
     from fastapi import FastAPI, Request
     from starlette.responses import Response
 
-    from cbsigned_connectors.webhook.server import listen, run
+    from cbsigned_connectors.http_server import listen, run
+    from cbsigned_connectors.webhook.app import SERVING
 
     app = FastAPI(docs_url=None, redoc_url=None)
     constant = json.dumps({"constant": ""})
@@ -107,7 +108,7 @@ def bare(size: int) -> int:
     answer.__annotations__ = {"request": Request, "return": Response}
     app.add_api_route("/v1/alerts", answer, methods=["POST"])
     with listen("127.0.0.1", 0) as sock:
-        run(app, sock, lambda: print(f"http://127.0.0.1:{sock.getsockname()[1]}", flush=True))
+        run(app, sock, SERVING, lambda: print(f"http://127.0.0.1:{sock.getsockname()[1]}", flush=True))
     return 0
 
 

@@ -22,8 +22,12 @@ from cbsigned_connectors.edr_server import autocomplete, binaries, endpoints, in
 from cbsigned_connectors.edr_server.answer import Answer, Refused, page, wire
 from cbsigned_connectors.edr_server.desk import Ask, Desk, Endpoint
 from cbsigned_connectors.edr_server.parameters import MAX_BODY, Parameters, of_body, of_query
+from cbsigned_connectors.http_server import Serving
 
-__all__ = ["application"]
+__all__ = ["SERVING", "application"]
+
+SERVING = Serving("The EDR server", uvicorn={"date_header": False, "http": "h11"})
+"""It writes the date itself, and its headers as the vendor's proxy does."""
 
 _LOG = logging.getLogger(__name__)
 _TABLES: tuple[Sequence[Endpoint], ...] = (

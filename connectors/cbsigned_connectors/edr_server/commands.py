@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -68,10 +69,10 @@ def edr_server(subparsers: Subparsers) -> None:
 
 def _run(args: argparse.Namespace, context: Context) -> int:
     try:
-        from cbsigned_connectors.edr_server.app import application
+        from cbsigned_connectors.edr_server.app import SERVING, application
         from cbsigned_connectors.edr_server.desk import Desk, Options
-        from cbsigned_connectors.edr_server.serve import listen, run, tls_checked
         from cbsigned_connectors.edr_server.unreliable import Unreliable
+        from cbsigned_connectors.http_server import listen, run, tls_checked
     except ImportError as exc:
         raise ConfigError(
             f"cbsigned edr-server needs {exc.name}, which is not installed: pip install 'cbsigned[server]'"
@@ -91,7 +92,8 @@ def _run(args: argparse.Namespace, context: Context) -> int:
             told = _start_lines(sock.getsockname(), store, options.dialect.version, tls)
             if faults.rules or control:
                 told.append(f"Fault mode: {len(faults.rules)} rules{', changeable at /_faults' if control else ''}.")
-            run(app, sock, lambda: context.say("\n".join(told)), args.tls_cert, args.tls_key)
+            serving = replace(SERVING, cert=args.tls_cert, key=args.tls_key)
+            run(app, sock, serving, lambda: context.say("\n".join(told)))
     finally:
         desk.close()
     context.say("cbsigned edr-server: stopped.")

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from cbsigned import __version__
 from cbsigned.timing import Deadline
+from cbsigned_connectors.http_server import Serving
 from cbsigned_connectors.webhook.answers import JSON, Answer, Wish, json_bytes, wish_of
 from cbsigned_connectors.webhook.asynchronous import Caller, Runner
 from cbsigned_connectors.webhook.edge import Edge, request_id_of
@@ -28,7 +29,11 @@ from cbsigned_connectors.webhook.page import page_routes
 from cbsigned_connectors.webhook.senders import Sender
 from cbsigned_connectors.webhook.service import Parts, Service
 
-__all__ = ["create_app"]
+__all__ = ["SERVING", "create_app"]
+
+SERVING = Serving(
+    "The webhook responder", stop_s=30.0, uvicorn={"lifespan": "on", "h11_max_incomplete_event_size": 32 * 1024}
+)
 
 _ORIGIN = re.compile(r"[A-Za-z0-9.:*_-]{1,253}", re.ASCII)
 _MODES = ("sync", "async")

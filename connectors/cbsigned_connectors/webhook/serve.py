@@ -57,14 +57,14 @@ def serve(subparsers: Subparsers) -> None:
 
 def _run(args: argparse.Namespace, context: Context) -> int:
     try:
-        from cbsigned_connectors.webhook.app import create_app
+        from cbsigned_connectors.http_server import listen, run
+        from cbsigned_connectors.webhook.app import SERVING, create_app
         from cbsigned_connectors.webhook.callbacks import Callbacks
         from cbsigned_connectors.webhook.configuration import WebhookSettings, load
         from cbsigned_connectors.webhook.jobs import FileJobs
         from cbsigned_connectors.webhook.logs import use_json_lines
         from cbsigned_connectors.webhook.metrics import Metrics
         from cbsigned_connectors.webhook.responder import Responder
-        from cbsigned_connectors.webhook.server import listen, run
         from cbsigned_connectors.webhook.service import Parts
         from cbsigned_connectors.webhook.sources import watched
     except ImportError as exc:
@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         host, port = args.host or settings.host, settings.port if args.port is None else args.port
         with listen(host, port) as sock:
             lines = _start_lines(sock.getsockname(), asked.sources.binaries.name)
-            run(app, sock, lambda: context.say("\n".join([*lines, *told])))
+            run(app, sock, SERVING, lambda: context.say("\n".join([*lines, *told])))
     context.say("cbsigned serve: stopped.")
     return ExitCode.OK
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import requests
 
 from cbsigned_connectors.edr_server.access import Grants, grants_of_token
-from cbsigned_connectors.edr_server.app import application
+from cbsigned_connectors.edr_server.app import SERVING, application
 from cbsigned_connectors.edr_server.desk import Desk, Options
 from cbsigned_connectors.edr_server.dialect import parse_dialect
 from cbsigned_connectors.edr_server.faults import Faults
-from cbsigned_connectors.edr_server.serve import running
 from cbsigned_connectors.edr_server.unreliable import Unreliable
+from cbsigned_connectors.http_server import running
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
@@ -49,6 +49,7 @@ def serving(
 ) -> Iterator[Client]:  # fmt: skip
     desk = Desk(Options(store, grants or grants_of_token(TOKEN), parse_dialect(version), **options))
     app = Unreliable(application(desk), faults or Faults(), control_token, wait)
-    with contextlib.closing(desk), running(app, cert, key) as url, requests.Session() as session:
+    served = replace(SERVING, cert=cert, key=key)
+    with contextlib.closing(desk), running(app, served) as url, requests.Session() as session:
         session.trust_env = False
         yield Client(url, session, verify=str(cert) if cert else True)

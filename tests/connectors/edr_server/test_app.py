@@ -8,7 +8,7 @@ import pytest
 
 from cbsigned.errors import ConfigError
 from cbsigned_connectors.edr_server.dialect import parse_dialect
-from cbsigned_connectors.edr_server.serve import listen, tls_checked
+from cbsigned_connectors.http_server import listen, tls_checked
 from connectors.edr_server.serving import TOKEN, Client, serving
 
 RECORDED = {

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import socket
-import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-import uvicorn
 from fastapi import FastAPI
 
 from cbsigned.render.document import Document, enrichment_document
+from cbsigned_connectors import http_server
+from cbsigned_connectors.http_server import Serving
 from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.page import Recent, SourceState, page_routes
 from cbsigned_connectors.webhook.sessions import Attempts, Sessions
@@ -81,8 +80,9 @@ def app_of(service: Service) -> FastAPI:
 class Running:
     """A server that outlives tests; each gives it a service of its own."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    url = ""
+
+    def __init__(self) -> None:
         self._app = FastAPI()
 
     def serve(self, service: Service) -> str:
@@ -98,14 +98,6 @@ class Running:
 @contextlib.contextmanager
 def running() -> Iterator[Running]:
     """Run a server on loopback."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = Running(f"http://127.0.0.1:{listener.getsockname()[1]}")  # it listens already; who connects waits
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none", proxy_headers=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
+    app = Running()
+    with http_server.running(app, Serving("The page")) as app.url:
         yield app
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()

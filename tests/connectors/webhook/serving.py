@@ -11,11 +11,11 @@ import requests
 
 from cbsigned.enrichment import Caches, Sources
 from cbsigned.settings import Settings
-from cbsigned_connectors.webhook.app import create_app
+from cbsigned_connectors.http_server import running
+from cbsigned_connectors.webhook.app import SERVING, create_app
 from cbsigned_connectors.webhook.metrics import Metrics
 from cbsigned_connectors.webhook.responder import Responder
 from cbsigned_connectors.webhook.senders import Senders
-from cbsigned_connectors.webhook.server import running
 from cbsigned_connectors.webhook.service import Parts
 from cbsigned_connectors.webhook.sources import watched
 
@@ -63,6 +63,6 @@ def parts_of(
 def serving(source: Any, **options: Any) -> Iterator[Served]:
     """Serve over one source; see `parts_of`."""
     parts = parts_of(source, **options)
-    with running(create_app(parts)) as url, requests.Session() as session:
+    with running(create_app(parts), SERVING) as url, requests.Session() as session:
         session.trust_env = False
         yield Served(url, session, TOKEN, parts)

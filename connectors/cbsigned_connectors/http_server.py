@@ -1,16 +1,17 @@
-"""Runs the application on a socket, with or without TLS, until it is told to stop."""
+"""Runs an ASGI application on a socket, with or without TLS, until it is told to stop; used by every server of ours."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import gc
 import signal
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -19,15 +20,32 @@ from starlette.types import ASGIApp
 
 from cbsigned.errors import ConfigError
 
-__all__ = ["listen", "run", "running", "tls_checked"]
+__all__ = ["Serving", "listen", "run", "running", "tls_checked"]
 
-_BACKLOG = 512
-_STOP_S = 5
+_BACKLOG = 4096
 _START_S = 10.0
 _LOOK_S = 0.5
 _LINGER_S = 0.1
 _LINGER_TICKS = 3
 _QUIET = {"version": 1, "disable_existing_loggers": False}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How an application is served.
+
+    Attributes:
+        name: In the message about a failed start.
+        stop_s: Most that requests under way are given at the end.
+        cert, key: PEM files, as `tls_checked` has tried them; None for plain HTTP.
+        uvicorn: Further settings of uvicorn's.
+    """
+
+    name: str
+    stop_s: float = 5.0
+    cert: Optional[Path] = None
+    key: Optional[Path] = None
+    uvicorn: dict[str, Any] = field(default_factory=dict)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -69,11 +87,8 @@ def tls_checked(cert: Optional[Path], key: Optional[Path]) -> bool:
     return True
 
 
-def run(
-    app: ASGIApp, sock: socket.socket, ready: Callable[[], None], cert: Optional[Path] = None,
-    key: Optional[Path] = None,
-) -> None:  # fmt: skip
-    """Serve until SIGINT or SIGTERM; requests under way are finished, for five seconds at most.
+def run(app: ASGIApp, sock: socket.socket, serving: Serving, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are finished, for `serving.stop_s` at most.
 
     Args:
         ready: Called when requests are answered and signals are heard.
@@ -84,7 +99,7 @@ def run(
     stop = threading.Event()
     told = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _serving(app, sock, cert, key) as thread:
+        with _started(app, sock, serving) as thread:
             ready()
             while thread.is_alive() and not stop.wait(_LOOK_S):
                 continue
@@ -94,7 +109,7 @@ def run(
 
 
 @contextlib.contextmanager
-def running(app: ASGIApp, cert: Optional[Path] = None, key: Optional[Path] = None) -> Iterator[str]:
+def running(app: ASGIApp, serving: Serving) -> Iterator[str]:
     """Serve on a free port of the loopback within a `with` block; gives the URL. For tests.
 
     Raises:
@@ -102,55 +117,52 @@ def running(app: ASGIApp, cert: Optional[Path] = None, key: Optional[Path] = Non
     """
     with listen("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        with _serving(app, sock, cert, key):
-            yield f"{'https' if cert else 'http'}://127.0.0.1:{port}"
+        with _started(app, sock, serving):
+            yield f"{'https' if serving.cert else 'http'}://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
-def _serving(
-    app: ASGIApp, sock: socket.socket, cert: Optional[Path], key: Optional[Path]
-) -> Iterator[threading.Thread]:
+def _started(app: ASGIApp, sock: socket.socket, serving: Serving) -> Iterator[threading.Thread]:
     """Serve in a thread, so that signals stay ours; gives the thread when it answers."""
-    server = uvicorn.Server(_config(app, cert, key))
-    thread = threading.Thread(target=asyncio.run, args=(_to_the_end(server, sock),), name="edr-server", daemon=True)
+    server = uvicorn.Server(_config(app, serving))
+    thread = threading.Thread(
+        target=asyncio.run, args=(_to_the_end(server, sock, serving),), name=serving.name, daemon=True
+    )
     thread.start()
     end = time.monotonic() + _START_S
     try:
         while not server.started:
             if not thread.is_alive() or time.monotonic() > end:
-                raise ConfigError("The EDR server did not start; its log says why.")
+                raise ConfigError(f"{serving.name} did not start; its log says why.")
             time.sleep(0.005)
+        gc.collect()
+        gc.freeze()  # what is there now stays, so no later collection need look at it
         yield thread
     finally:
+        gc.unfreeze()
         server.should_exit = True
         thread.join()
 
 
-async def _to_the_end(server: uvicorn.Server, sock: socket.socket) -> None:
+async def _to_the_end(server: uvicorn.Server, sock: socket.socket, serving: Serving) -> None:
     """Serve until told to stop, then cut what is left: a TLS client that never says goodbye would be waited for."""
-    serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+    served = asyncio.ensure_future(server.serve(sockets=[sock]))
     idle = 0
-    while not serving.done():
-        await asyncio.wait([serving], timeout=_LINGER_S)
+    while not served.done():
+        await asyncio.wait([served], timeout=_LINGER_S)
         idle = idle + 1 if server.should_exit and not server.server_state.tasks else 0
         if idle > _LINGER_TICKS:
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
-    await serving
-    await asyncio.sleep(_LINGER_S)  # what was closed a moment ago is really closed
+    await served
+    await asyncio.sleep(_LINGER_S if serving.cert is not None else 0)  # what was just closed is really closed
 
 
-def _config(app: ASGIApp, cert: Optional[Path], key: Optional[Path]) -> uvicorn.Config:
-    logging.getLogger("uvicorn.error").addFilter(_cut_on_purpose)
+def _config(app: ASGIApp, serving: Serving) -> uvicorn.Config:
     tls: dict[str, Any] = {}
-    if cert is not None and key is not None:
-        tls = {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
+    if serving.cert is not None and serving.key is not None:
+        tls = {"ssl_certfile": str(serving.cert), "ssl_keyfile": str(serving.key)}
     return uvicorn.Config(
-        app, log_config=_QUIET, log_level="warning", access_log=False, server_header=False, date_header=False,
-        lifespan="off", http="h11", ws="none", timeout_graceful_shutdown=_STOP_S, proxy_headers=False, **tls,
+        app, log_config=_QUIET, log_level="warning", access_log=False, server_header=False, ws="none",
+        proxy_headers=False, timeout_graceful_shutdown=max(1, round(serving.stop_s)), **tls, **serving.uvicorn,
     )  # fmt: skip
-
-
-def _cut_on_purpose(record: logging.LogRecord) -> bool:
-    """Drop the line about an answer that the fault mode cut short."""
-    return "without completing response" not in str(record.msg)
