@@ -20,7 +20,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Optional, Protocol, TextIO
@@ -38,7 +38,7 @@ from cbsigned_connectors.splunk.alert_events import (
 from cbsigned_connectors.splunk.alert_payload import BadInput, Parameters, Payload, Row, results
 from cbsigned_connectors.splunk.logs import append, log_folder, one_line
 from cbsigned_connectors.splunk.modular_log import Invocation, ModularLog
-from cbsigned_connectors.splunk.splunkd import HandlerClient, HandlerError
+from cbsigned_connectors.splunk.splunkd import HandlerClient, HandlerError, batches
 
 __all__ = ["NAME", "Asker", "main", "run"]
 
@@ -208,7 +208,7 @@ class _Delivery:
 
     def code(self, jobs: Sequence[_Job]) -> int:
         """Return the exit code after every row has its outcome."""
-        for part in _parts(jobs):
+        for part in batches(jobs, _size, _PART_ROWS, _PART_CHARS):
             if self._closed is not None:
                 self._lose(part, *self._closed)
                 continue
@@ -335,19 +335,8 @@ def _short(value: Any, most: int) -> Any:
     return [text[:most] for text in value[:64]] if isinstance(value, list) else value[:most]
 
 
-def _parts(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-    """Yield the jobs in requests that the handler takes: at most 1,000 rows, and not too many characters."""
-    part: list[_Job] = []
-    size = 0
-    for job in jobs:
-        length = len(json.dumps(_record(job.row)))
-        if part and (len(part) == _PART_ROWS or size + length > _PART_CHARS):
-            yield part
-            part, size = [], 0
-        part.append(job)
-        size += length
-    if part:
-        yield part
+def _size(job: _Job) -> int:
+    return len(json.dumps(_record(job.row)))
 
 
 def _documents(answer: Mapping[str, Any], wanted: int) -> list[Document]:

@@ -16,10 +16,13 @@ import re
 import socket
 import ssl
 import time
-from typing import Any, Optional, Union
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Optional, TypeVar, Union
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["HandlerClient", "HandlerError", "splunkd_context"]
+__all__ = ["HandlerClient", "HandlerError", "batches", "splunkd_context"]
+
+_T = TypeVar("_T")
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MAX_ANSWER = 64 * 1024 * 1024
@@ -194,6 +197,28 @@ def splunkd_context(uri: str) -> Optional[ssl.SSLContext]:
 
     logging.getLogger(__name__).debug("splunkd on the loopback goes unverified: there is no CA file of splunkd's.")
     return context
+
+
+def batches(items: Sequence[_T], size_of: Callable[[_T], int], most: int, most_size: int) -> Iterator[list[_T]]:
+    """Yield items in as few requests as number and size of one allow, in order; one that is too large goes alone.
+
+    Args:
+        items: What is asked.
+        size_of: Size of one of them, in characters.
+        most: Items of a request.
+        most_size: Sum of their sizes.
+    """
+    batch: list[_T] = []
+    size = 0
+    for item in items:
+        length = size_of(item)
+        if batch and (len(batch) == most or size + length > most_size):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch
 
 
 class _Lost(Exception):

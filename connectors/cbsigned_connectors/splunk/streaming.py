@@ -215,7 +215,9 @@ class Asker:
         Raises:
             NotConfigured: The first question was refused because there are no settings.
         """
-        for batch in _batches(rows):
+        from cbsigned_connectors.splunk.splunkd import batches
+
+        for batch in batches(rows, _size, _MAX_ROWS, _MAX_REQUEST):
             yield from self._batch(batch)
 
     def _batch(self, rows: Sequence[Texts]) -> Sequence[Answer]:
@@ -338,19 +340,8 @@ def _usable(answer: object) -> bool:
     )
 
 
-def _batches(rows: Sequence[Texts]) -> Iterator[list[Texts]]:
-    """Yield the rows in as few requests as rows and size of one allow."""
-    batch: list[Texts] = []
-    size = 0
-    for row in rows:
-        length = sum([len(text) if isinstance(text, str) else sum(map(len, text)) for text in row])
-        if batch and (len(batch) == _MAX_ROWS or size + length > _MAX_REQUEST):
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += length
-    if batch:
-        yield batch
+def _size(row: Texts) -> int:
+    return sum([len(text) if isinstance(text, str) else sum(map(len, text)) for text in row])
 
 
 def _cut(text: Text) -> Text:

@@ -217,6 +217,20 @@ def test_a_route_is_a_word_of_ours() -> None:
         HandlerClient("https://127.0.0.1:8089", KEY).ask("../admin", {}, 1)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "asked"),
+    [
+        ([], []),
+        ([1] * 7, [[1, 1, 1], [1, 1, 1], [1]]),
+        ([4, 4, 4], [[4, 4], [4]]),
+        ([1, 99, 1, 2], [[1], [99], [1, 2]]),
+    ],
+    ids=["nothing", "by number", "by size", "too large"],
+)
+def test_questions_go_in_as_few_requests_as_number_and_size_allow(sizes: list[int], asked: list[list[int]]) -> None:
+    assert list(splunkd.batches(sizes, lambda size: size, most=3, most_size=10)) == asked
+
+
 def test_little_is_imported() -> None:
     heavy = "logging requests splunklib urllib3 urllib.request dataclasses cbsigned"
     code = f"import sys, {splunkd.__name__}; print([m for m in {heavy.split()!r} if m in sys.modules])"
