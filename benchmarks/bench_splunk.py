@@ -11,13 +11,11 @@ is missed.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +24,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT / name) for name in ("tests", "shared", "connectors")]
+
+from reporting import bold, parser_of, written  # noqa: E402
 
 from connectors.splunk.hostile import binaries, md5_of  # noqa: E402
 from edr_server import TOKEN, EdrServer  # noqa: E402
@@ -43,7 +43,6 @@ ratios. The SDK's side is `tests/splunkd/sdk_command.py`; *CPU* is that of the c
 """
 KEYS = (b"process_md5", b"md5", b"process_hash")
 FILES = 1000
-MISSED = " (missed)"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -63,22 +62,9 @@ SMALL = Size(chunks=(8, 4, 2), rounds=2, starts=4, memory_rows=5_000, cold=(60_0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="little of everything, for trying the benchmark itself")
-    parser.add_argument("--output", type=Path, help="Markdown file to write, instead of standard output")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        text = report(Path(folder), SMALL if options.small else FULL, options.small)
-    if options.output is None:
-        print(text, end="")
-    else:
-        options.output.write_text(text, encoding="utf-8")
-    return 1 if MISSED in text else 0
-
-
-def bold(value: float, holds: bool) -> str:
-    """Return a number that has a bound, marked where it misses it: the exit code is 1 then."""
-    return f"**{value:.{0 if isinstance(value, int) else 2 if value < 3 else 1}f}**" + ("" if holds else MISSED)
+    options = parser_of(__doc__).parse_args()
+    size = SMALL if options.small else FULL
+    return written(lambda folder: report(folder, size, options.small), options.output)
 
 
 def report(folder: Path, size: Size, small: bool) -> str:
