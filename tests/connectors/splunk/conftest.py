@@ -16,8 +16,6 @@ from typing import Callable
 import pytest
 import trustme
 
-from cbsigned.samples import sample_path
-from cbsigned.store.ingest import ingest
 from cbsigned.store.source import StoreSource
 from cbsigned_connectors.splunk.handler import Handler
 from connectors.edr_server.serving import serving
@@ -53,13 +51,6 @@ def spl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def app(spl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack(spl, tmp_path_factory.mktemp("app"))
-
-
-@pytest.fixture(scope="session")
-def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stores") / "samples.db"
-    ingest(path, [sample_path("telemetry")])
-    return path
 
 
 @pytest.fixture(scope="session")
