@@ -19,6 +19,9 @@ _KINDS = {
     "number": "int",
     "switch": "bool",
     "text": "string",
+    "guid": "string",
+    "kinds": "string",
+    "sort": "string",
 }
 
 

@@ -18,6 +18,10 @@ _PREFIX = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 _MAX_PREFIX = 40
 _MAX_FIELD = 256
 _MAX_TEXT = 65_536
+_HEX = frozenset("0123456789abcdefABCDEF")
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+_KINDS = ("filemod", "regmod", "modload", "netconn", "childproc", "crossproc", "block")
+"""Of events: those of `cbsigned.edr.events`, which is not imported here because it comes with the network."""
 
 
 class OptionError(ValueError):
@@ -28,7 +32,7 @@ class Option:
     """One option as the user writes it, `name=value`.
 
     Attributes:
-        kind: `field`, `prefix`, `seconds`, `number`, `switch` or `text`.
+        kind: `field`, `prefix`, `seconds`, `number`, `switch`, `text`, `guid`, `kinds` or `sort`.
         default: As the user would write it; None where the option must be given.
         help: What it is for, a sentence without its full stop.
         low, high: Range of a number, both included.
@@ -52,6 +56,9 @@ class Option:
             "prefix": f"up to {_MAX_PREFIX} of the characters A-Z, a-z, 0-9, _ and .",
             "switch": "true or false",
             "text": "a text in quotes",
+            "guid": "a process guid of Carbon Black's, 36 characters",
+            "kinds": f"some of {', '.join(_KINDS)}, with commas",
+            "sort": "a field and asc or desc",
         }[self.kind]
 
     def parse(self, text: str) -> Any:
@@ -68,7 +75,8 @@ class Option:
     @property
     def hint(self) -> str:
         """The default, and an example: the end of every message about this option."""
-        default = "It must be given" if self.default is None else f"Default: {self.default or 'none'}"
+        nothing = "all" if self.kind == "kinds" else "none"
+        default = "It must be given" if self.default is None else f"Default: {self.default or nothing}"
         return f"{default}. Example: {self.usage}"
 
     @property
@@ -109,8 +117,27 @@ def _text(_option: Option, text: str) -> Optional[str]:
     return text if len(text) <= _MAX_TEXT and text.strip() else None
 
 
+def _guid(_option: Option, text: str) -> Optional[str]:
+    parts = text.strip().split("-") if len(text) <= 64 else []
+    segment = parts[5] if len(parts) == 6 else "0"
+    whole = [*map(len, parts[:5])] == [8, 4, 4, 4, 12] and len(parts) <= 6 and 0 < len(segment) <= 12
+    return text if whole and set().union(*parts) <= _HEX else None
+
+
+def _kinds(_option: Option, text: str) -> Optional[str]:
+    words = text.replace(",", " ").split() if len(text) <= _MAX_TEXT else []
+    return text if words and set(words) <= {*_KINDS} else None
+
+
+def _sort(_option: Option, text: str) -> Optional[str]:
+    field, _blank, direction = text.partition(" ")
+    usable = 0 < len(field) <= 64 and "a" <= field[0] <= "z" and set(field) <= _NAME
+    return text if usable and direction in ("asc", "desc") else None
+
+
 _PARSERS: dict[str, Any] = {
     "field": _field, "prefix": _prefix, "seconds": _seconds, "number": _number, "switch": _switch, "text": _text,
+    "guid": _guid, "kinds": _kinds, "sort": _sort,
 }  # fmt: skip
 
 _TIMEOUT = Option("timeout", "seconds", "60", "the longest that the whole search waits for answers", "120", 0.1, 600)
@@ -144,15 +171,15 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "cbprocess": (
         Option("query", "text", None, "what to search for, in the EDR's own query language", "process_name:cmd.exe"),
         _MAXROWS,
-        Option("sort", "text", "", "the field to sort by, and asc or desc", "start desc"),
+        Option("sort", "sort", "", "what to sort by, by default the newest first", "start desc"),
     ),
     "cbbinary": (
         Option("query", "text", None, "what to search for, in the EDR's own query language", "digsig_result:Unsigned"),
         _MAXROWS,
     ),
     "cbactivity": (
-        Option("guid", "text", None, "the process guid, 36 characters", "00000001-0000-0a1c-01d5-0c2d1f3e5a7b"),
-        Option("kinds", "text", "", "which kinds of events, a list with commas; by default all", "netconn,filemod"),
+        Option("guid", "guid", None, "whose activity it is", "00000001-0000-0a1c-01d5-0c2d1f3e5a7b"),
+        Option("kinds", "kinds", "", "which kinds of events, by default all", "netconn,filemod"),
         _MAXROWS,
     ),
     "cbhealth": (),

@@ -26,7 +26,7 @@ def options_table(command: str) -> str:
     """Return the options of a command."""
     rows = [
         (f"`{o.name}`", _sentence(o.help), o.expected, _code(o.default) if o.default is not None else "must be given",
-         f"`{o.name}={o.example}`")
+         f"`{o.usage}`")
         for o in COMMANDS[command]
     ]  # fmt: skip
     return _markdown(("option", "what", "values", "default", "example"), rows)

@@ -122,7 +122,10 @@ class TestProtocol:
             ("cbprocess", [], "query is missing"),
             ("cbprocess", ["query=x", "maxrows=0"], 'maxrows is "0": expected a whole number, 1 to 100000'),
             ("cbprocess", ["query=x", "record=true"], '"record" is not an option of cbprocess'),
-            ("cbactivity", ["guid=a", "guid=b"], "guid is given twice"),
+            ("cbprocess", ["query=x", "sort=up"], 'sort is "up": expected a field and asc or desc. Default: none.'),
+            ("cbactivity", ["guid=a"], 'guid is "a": expected a process guid of Carbon Black\'s, 36 characters.'),
+            ("cbactivity", [f"guid={GUID}", f"guid={GUID}"], "guid is given twice"),
+            ("cbactivity", [f"guid={GUID}", "kinds=netconn,all"], 'kinds is "netconn,all": expected some of filemod,'),
             ("cbhealth", ["x=y"], '"x" is not an option of cbhealth'),
         ],
     )
@@ -325,7 +328,7 @@ class TestInSplunk:
             ("cbprocess", ['query="a"', "sort=up"], "expected a field and asc or desc"),
             ("cbactivity", ["guid=x"], 'guid is "x": expected a process guid'),
             ("cbactivity", [f"guid={GUID}"], "has no events of process"),
-            ("cbactivity", [f"guid={GUID}", "kinds=netconn,all"], 'kinds has "all": expected some of filemod'),
+            ("cbactivity", [f"guid={GUID}", "kinds=netconn,all"], 'kinds is "netconn,all": expected some of filemod'),
         ],
     )
     def test_what_cannot_be_answered_is_a_sentence(

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 import pytest
 
 from cbsigned.edr.events import KINDS
+from cbsigned.edr.pages import _SORT
+from cbsigned.observables import parse_guid
 from cbsigned_connectors.splunk.options import COMMANDS, Option, OptionError, parse_options
 
+GUID = "00000001-0000-0a1c-01d5-0c2d1f3e5a7b"
+ONE = f"guid={GUID}"
 ALL = [(command, option) for command, table in COMMANDS.items() for option in table]
 IDS = [f"{command} {option.name}" for command, option in ALL]
 
@@ -105,7 +109,13 @@ def test_a_wrong_option_is_told_what_is_expected(arguments: list[str], told: str
         ("cbbinary", ["query=a", "sort=x"], '"sort" is not an option of cbbinary'),
         ("cbprocess", ["query=a", "sort=" + "x" * 70_000], 'Example: sort="start desc"'),
         ("cbactivity", [], "guid is missing"),
-        ("cbactivity", ["guid=a", "kinds= "], 'Example: kinds="netconn,filemod"'),
+        (
+            "cbactivity",
+            ["guid=a"],
+            r'guid is "a": expected a process guid of Carbon Black\'s, 36 characters\. It must be',
+        ),
+        ("cbactivity", [ONE, "kinds= "], 'Default: all. Example: kinds="netconn,filemod"'),
+        ("cbactivity", [ONE, "kinds=netconn,all"], 'kinds is "netconn,all": expected some of filemod, regmod,'),
         ("cbhealth", ["x=1"], "cbhealth has no options"),
     ],
     ids=str,
@@ -113,6 +123,47 @@ def test_a_wrong_option_is_told_what_is_expected(arguments: list[str], told: str
 def test_ranges_of_the_other_commands(command: str, arguments: Sequence[str], told: str) -> None:
     with pytest.raises(OptionError, match=told):
         parse_options(command, arguments)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GUID, GUID.upper(), f" {GUID} ", f"{GUID}-0178ef7c49a8", f"{GUID}-00000001", f"{GUID}-1", f"{GUID}-",
+        f"{GUID}-0178ef7c49a81", f"{GUID}-1-1", f"{GUID}{' ' * 40}", f"{{{GUID}}}", GUID[:-1], GUID.replace("a", "g"),
+        GUID.replace("0", "\u0660"), GUID.replace("-", ""), f"{GUID} OR *", "-----", "-" * 36, "*",
+    ],
+)  # fmt: skip
+def test_a_guid_is_what_the_core_takes_for_one(text: str) -> None:
+    assert taken("cbactivity", "guid", text) == (parse_guid(text) is not None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "start asc", "start desc", "last_update desc", "x9_ asc", "a" * 64 + " asc", "a" * 65 + " asc", "start",
+        "start  asc", "start ascending", "start ASC", "Start asc", "9x asc", "_x asc", " start asc", "start asc ",
+        "start\tasc", "start asc,name desc", "\u00e9 asc", " asc",
+    ],
+)  # fmt: skip
+def test_a_sort_is_what_the_core_takes_for_one(text: str) -> None:
+    assert taken("cbprocess", "sort", text) == (_SORT.fullmatch(text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [*((kind, True) for kind in KINDS), (",".join(KINDS), True), ("netconn, filemod", True), ("netconn filemod,", True),
+     ("Netconn", False), ("netconns", False), (",", False), ("netconn;filemod", False)],
+)  # fmt: skip
+def test_kinds_are_those_of_the_core(text: str, good: bool) -> None:
+    assert taken("cbactivity", "kinds", text) == good
+
+
+def taken(command: str, name: str, text: str) -> bool:
+    (option,) = (option for option in COMMANDS[command] if option.name == name)
+    try:
+        return bool(option.parse(text) == text)
+    except OptionError:
+        return False
 
 
 @pytest.mark.parametrize(("command", "option"), ALL, ids=IDS)
@@ -132,9 +183,3 @@ def test_every_option_says_what_it_is_for(command: str, option: Option) -> None:
     assert not option.help.endswith(".")
     assert option.expected
     assert option.name == option.name.lower()
-
-
-def test_the_example_of_kinds_names_kinds_of_the_core() -> None:
-    (kinds,) = (option for option in COMMANDS["cbactivity"] if option.name == "kinds")
-
-    assert set(kinds.example.split(",")) <= set(KINDS)
