@@ -28,13 +28,13 @@ from typing import Any, Callable, NoReturn, Optional, TypeVar
 from cbsigned.errors import ConfigError
 from cbsigned.formats import FORMATS, FieldMapping, parse_mappings
 from cbsigned.observables import printable
+from cbsigned.yamlfile import Node, plain, read_yaml_file
 from cbsigned_connectors.webhook.addresses import HostRule, host_rule
 from cbsigned_connectors.webhook.callbacks import CallbackSettings
 from cbsigned_connectors.webhook.configuration_keys import KEYS, Key, section_keys
 from cbsigned_connectors.webhook.credentials import Network, Scheme, Secret, SenderSettings
 from cbsigned_connectors.webhook.jobs import JobSettings
 from cbsigned_connectors.webhook.limits import BodyLimits
-from cbsigned_connectors.webhook.yamlfile import Node, plain, read_yaml_file
 
 __all__ = ["WebhookSettings", "load", "settings_of"]
 

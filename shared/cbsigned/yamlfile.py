@@ -1,4 +1,7 @@
-"""A YAML file as plain values, each with its line: no tags, no aliases, no key twice, bounded in size and depth."""
+"""A YAML file as plain values, each with its line: no tags, no aliases, no key twice, bounded in size and depth.
+
+The only module of the core that needs PyYAML; what reads such files imports it where it needs it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def read_yaml_file(path: Path) -> Node:
         with path.open("rb") as file:
             raw = file.read(_MOST_BYTES + 1)
     except OSError as exc:
-        raise ConfigError(f"Cannot read the configuration file {path}: {exc.strerror}.") from exc
+        raise ConfigError(f"Cannot read {path}: {exc.strerror}.") from exc
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -58,7 +61,7 @@ def read_yaml(text: str, name: str) -> Node:
         ConfigError: It is no YAML that we read; the text names the line.
     """
     if len(text) > _MOST_BYTES:
-        raise ConfigError(f"{name} is larger than {_MOST_BYTES} characters: this is not a configuration file of ours.")
+        raise ConfigError(f"{name} is larger than {_MOST_BYTES} characters: this is no file of ours.")
     try:
         _check_events(text, name)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -89,7 +92,7 @@ def _check_events(text: str, name: str) -> None:
             raise ConfigError(f"{place}: tags (!) are not read. Write the plain value.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST or count > _MOST_NODES:
-            raise ConfigError(f"{place}: this is nested or long beyond any configuration of ours.")
+            raise ConfigError(f"{place}: this is nested or long beyond any file of ours.")
 
 
 def _node(node: yaml.Node, name: str) -> Node:
