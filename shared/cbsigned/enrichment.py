@@ -16,6 +16,7 @@ from typing import Any, Optional, Union
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import Certainty, Signature, read_signature, unknown_signature
 from cbsigned.cache import Cache, TieredCache
+from cbsigned.chains import Chains
 from cbsigned.codec import decode_process, decode_signature, encode
 from cbsigned.errors import AlertError, ConfigError
 from cbsigned.formats import parse_alert
@@ -99,10 +100,15 @@ def process_cache(durable: Optional[Cache] = None) -> TieredCache[Process]:
 
 @dataclass(frozen=True)
 class Caches:
-    """Where answers are kept between windows and calls; in memory unless told otherwise."""
+    """Where answers are kept between windows and calls; in memory unless told otherwise.
+
+    Attributes:
+        chains: Lineages of the processes in `processes`.
+    """
 
     signatures: TieredCache[Signature] = field(default_factory=signature_cache)
     processes: TieredCache[Process] = field(default_factory=process_cache)
+    chains: Chains = field(default_factory=Chains)
 
 
 @dataclass(frozen=True)
@@ -237,16 +243,30 @@ class _Window:
             else:
                 self.guids[key] = found.guid
         wanted = [self.guids[id(s)] for s in acting if id(s) in self.guids and (settings.lineage or not s.file_hash)]
-        caches = self.sources.caches
-        self.chains = lineages(
+        self.chains = self._walked(source, wanted, told)
+
+    def _walked(self, source: ProcessSource, wanted: list[str], told: Mapping[str, Process]) -> dict[str, Lineage]:
+        settings, caches, life_s = self.settings, self.sources.caches, self.settings.life.process_s
+        max_depth, relatives = (settings.max_depth, settings.relatives) if settings.lineage else (0, 0)
+        if caches is None or relatives > 0:
+            return lineages(
+                source,
+                wanted,
+                self.walk_deadline,
+                max_depth=max_depth,
+                relatives=relatives,
+                told=told,
+                cache=caches.processes if caches else None,
+                cache_life_s=life_s,
+            )
+        return caches.chains.lineages(
             source,
             wanted,
             self.walk_deadline,
-            max_depth=settings.max_depth if settings.lineage else 0,
-            relatives=settings.relatives if settings.lineage else 0,
+            caches.processes,
+            max_depth=max_depth,
             told=told,
-            cache=caches.processes if caches else None,
-            cache_life_s=settings.life.process_s,
+            cache_life_s=life_s,
         )
 
     def _names(self, sets: Iterable[ObservableSet]) -> dict[str, set[str]]:

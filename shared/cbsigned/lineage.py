@@ -28,6 +28,7 @@ __all__ = [
     "Relatives",
     "Sighting",
     "lineages",
+    "process_key",
 ]
 
 ProcessAnswers = Mapping[str, Union[Process, SourceError]]
@@ -187,6 +188,11 @@ def lineages(
     return _with_relatives(source, chains, relatives, deadline) if relatives > 0 else chains
 
 
+def process_key(source: str, guid: str) -> str:
+    """Return the name under which a cache has a source's process."""
+    return f"process|{source}|{guid}"
+
+
 def _ask(
     source: ProcessSource,
     guids: Sequence[str],
@@ -196,7 +202,7 @@ def _ask(
     cache_life_s: float,
 ) -> None:
     """Read the processes of one generation into `known`; every guid gets an entry."""
-    keys = {guid: f"process|{source.name}|{guid}" for guid in guids}
+    keys = {guid: process_key(source.name, guid) for guid in guids}
     cached = cache.get_many(list(keys.values())) if cache is not None and keys else {}
     known.update({guid: cached[key] for guid, key in keys.items() if key in cached})
     missing = [guid for guid in guids if guid not in known]

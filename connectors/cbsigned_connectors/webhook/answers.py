@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
@@ -15,6 +14,7 @@ from cbsigned.render.ecs import ecs_fields
 from cbsigned.render.html import html_card
 from cbsigned.render.markdown import markdown_card
 from cbsigned.render.ocsf import ocsf_event
+from cbsigned.render.ready import encoded, enrichment_json
 from cbsigned.status import SigningStatus
 from cbsigned_connectors.webhook.models import ProblemError
 
@@ -43,8 +43,6 @@ _MAX_ACCEPT = 1000
 _RETRY_AFTER_S = 30
 _DOWN = frozenset({Cause.UNAVAILABLE, Cause.REFUSED, Cause.UNREADABLE, Cause.BLOCKED})
 _CARD_CHARS = 30_000
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _MOST_KEPT = 100
 
 
@@ -126,21 +124,24 @@ def answer_of(wish: Wish, enrichments: Sequence[Enrichment], many: bool, ignored
     if not ignored and not (many and not enrichments):
         _check_recognisable(enrichments)
     _check_answered(enrichments)
-    documents = documents_of(enrichments)
-    plain = [json_bytes(document) for document in documents[: None if wish == Wish() else _MOST_KEPT]]
+    as_json = wish == Wish()
+    plain = [_plain(found) for found in enrichments[: None if as_json else _MOST_KEPT]]
     told = Told(
         tuple(plain[:_MOST_KEPT]),
-        tuple(document["status"] for document in documents),
+        tuple((found.verdict.status if found.verdict else SigningStatus.UNKNOWN).value for found in enrichments),
         tuple(gap.cause.value for found in enrichments for gap in found.gaps),
         all(found.complete for found in enrichments),
     )
+    if as_json:
+        return Answer(b'{"enrichments":[' + b",".join(plain) + b"]}" if many else plain[0], told=told)
+    documents = documents_of(enrichments)
     if wish.kind == "markdown":
         text = "\n\n---\n\n".join(markdown_card(document, _CARD_CHARS) for document in documents)
         return Answer(text.encode("utf-8", "replace"), _MARKDOWN, told=told)
     if wish.kind == "html":
         text = "\n".join(html_card(document, style=number == 0) for number, document in enumerate(documents))
         return Answer(text.encode("utf-8", "replace"), _HTML, told=told)
-    written = plain if wish == Wish() else [json_bytes(_written(wish, document)) for document in documents]
+    written = [json_bytes(_written(wish, document)) for document in documents]
     return Answer(b'{"enrichments":[' + b",".join(written) + b"]}" if many else written[0], told=told)
 
 
@@ -177,7 +178,12 @@ def signatures_of(asked: Sequence[str], enrichments: Sequence[Enrichment]) -> An
 
 def json_bytes(document: Any) -> bytes:
     """Return a document as JSON in ASCII, so that half a character in an alert ends nothing."""
-    return _ENCODER.encode(document).encode("ascii")
+    return encoded(document).encode("ascii")
+
+
+def _plain(found: Enrichment) -> bytes:
+    """Return an enrichment as `documents_of` has it, in JSON."""
+    return enrichment_json(found, stale=_stale(found)).encode("ascii")
 
 
 def _written(wish: Wish, document: Document) -> Document:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from cbsigned.alert import Alert, Role
 from cbsigned.binary import BinaryRecord, Evidence, Signature
@@ -20,7 +20,7 @@ from cbsigned.status import SigningStatus
 from cbsigned.timing import format_time
 from cbsigned.verdict import Verdict
 
-__all__ = ["SCHEMA", "Document", "enrichment_document", "lineage_document", "signature_document"]
+__all__ = ["SCHEMA", "Document", "age_of", "enrichment_document", "lineage_document", "signature_document"]
 
 SCHEMA = "cbsigned.enrichment/1"
 
@@ -29,31 +29,6 @@ Document = dict[str, Any]
 
 _MAX_CELL = 64
 _PROCESSES = (Role.PROCESS, Role.CHILD, Role.PARENT)
-
-
-def enrichment_document(enrichment: Enrichment, *, with_record: bool = False) -> Document:
-    """Return an enrichment as JSON types; `md5`, `status` and `reason` stand at every level.
-
-    Args:
-        enrichment: What was found out about one alert.
-        with_record: Add the alert as it came, under `record`. It must be made of JSON types.
-    """
-    verdict = enrichment.verdict
-    document: Document = {
-        "schema": SCHEMA,
-        "md5": _filled(enrichment.subjects[0])["md5"] if enrichment.subjects else None,
-        "status": (verdict.status if verdict else SigningStatus.UNKNOWN).value,
-        "reason": verdict.reason if verdict else _why_nothing(enrichment.gaps),
-        "complete": enrichment.complete,
-        "enriched_at": format_time(enrichment.enriched_at),
-        "alert": _alert(enrichment.alert),
-        "origin": _origin(enrichment.record),
-        "subjects": [_subject(subject, enrichment.enriched_at) for subject in enrichment.subjects],
-        "gaps": [_gap(gap) for gap in enrichment.gaps],
-    }
-    if with_record:
-        document["record"] = dict(enrichment.record)
-    return document
 
 
 def signature_document(signature: Signature, at: Optional[datetime] = None) -> Document:
@@ -98,7 +73,48 @@ def lineage_document(lineage: Lineage, signatures: Mapping[str, Signature]) -> D
     }
 
 
-def _subject(subject: Subject, at: datetime) -> Document:
+def enrichment_document(
+    enrichment: Enrichment, *, with_record: bool = False,
+    signature: Callable[[Signature, datetime], Any] = signature_document,
+    lineage: Callable[[Lineage, Mapping[str, Signature]], Any] = lineage_document,
+) -> Document:  # fmt: skip
+    """Return an enrichment as JSON types; `md5`, `status` and `reason` stand at every level.
+
+    Args:
+        enrichment: What was found out about one alert.
+        with_record: Add the alert as it came, under `record`. It must be made of JSON types.
+        signature, lineage: What is to stand under these names; asked in the order in which they stand there.
+    """
+    verdict = enrichment.verdict
+    subjects = [_subject(subject, enrichment.enriched_at, signature, lineage) for subject in enrichment.subjects]
+    document: Document = {
+        "schema": SCHEMA,
+        "md5": subjects[0]["md5"] if subjects else None,
+        "status": (verdict.status if verdict else SigningStatus.UNKNOWN).value,
+        "reason": verdict.reason if verdict else _why_nothing(enrichment.gaps),
+        "complete": enrichment.complete,
+        "enriched_at": format_time(enrichment.enriched_at),
+        "alert": _alert(enrichment.alert),
+        "origin": _origin(enrichment.record),
+        "subjects": subjects,
+        "gaps": [_gap(gap) for gap in enrichment.gaps],
+    }
+    if with_record:
+        document["record"] = dict(enrichment.record)
+    return document
+
+
+def age_of(evidence: Optional[Evidence], at: Optional[datetime]) -> Optional[int]:
+    """Return the seconds from a record to a moment, 0 or more; None where either is not known."""
+    if evidence is None or evidence.recorded_at is None or at is None:
+        return None
+    return max(0, int((at - evidence.recorded_at).total_seconds()))
+
+
+def _subject(
+    subject: Subject, at: datetime, signature: Callable[[Signature, datetime], Any],
+    lineage: Callable[[Lineage, Mapping[str, Signature]], Any],
+) -> Document:  # fmt: skip
     told = subject.observables
     filled = _filled(subject)
     md5 = filled.pop("md5")
@@ -109,10 +125,10 @@ def _subject(subject: Subject, at: datetime) -> Document:
         "reason": subject.verdict.reason,
         "verdict": _verdict(subject.verdict),
         **filled,
-        "signature": signature_document(subject.signature, at),
+        "signature": signature(subject.signature, at),
         "claimed": _claimed(told.claimed),
         "links": _links(subject.signature.evidence, filled["process_guid"], md5),
-        "lineage": lineage_document(subject.lineage, subject.signatures) if subject.lineage else None,
+        "lineage": lineage(subject.lineage, subject.signatures) if subject.lineage else None,
         "problems": list(told.problems),
         "gaps": [_gap(gap) for gap in subject.gaps],
     }
@@ -151,12 +167,11 @@ def _verdict(verdict: Verdict) -> Document:
 def _evidence(evidence: Optional[Evidence], at: Optional[datetime]) -> Optional[Document]:
     if evidence is None:
         return None
-    age = at - evidence.recorded_at if at is not None and evidence.recorded_at is not None else None
     return {
         "record": evidence.record,
         "source": evidence.source,
         "recorded_at": format_time(evidence.recorded_at),
-        "age_s": None if age is None else max(0, int(age.total_seconds())),
+        "age_s": age_of(evidence, at),
         "read_at": format_time(evidence.read_at),
         "certainty": evidence.certainty.value,
         "word": evidence.word,
