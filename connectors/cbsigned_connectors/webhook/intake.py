@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from cbsigned.errors import AlertError
 from cbsigned.formats import (
     FORMATS,
     AlertIgnored,
+    Body,
     BodyError,
     Fault,
     FieldMapping,
@@ -27,15 +27,10 @@ from cbsigned_connectors.webhook.models import ProblemError
 from cbsigned_connectors.webhook.responder import Reading
 from cbsigned_connectors.webhook.senders import Sender
 
-__all__ = ["Asked", "Order", "order_of", "readings_of", "records_of_body"]
+__all__ = ["Asked", "Order", "body_of", "order_of", "readings_of"]
 
 _STATUS = {Fault.MALFORMED: 400, Fault.TOO_LARGE: 413, Fault.UNSUPPORTED: 415, Fault.UNUSABLE: 422}
 _MAX_KEY = 255
-_START = 256
-_LISTS = (
-    "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
-    "application/json-seq", "application/cloudevents-batch+json",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,14 +109,13 @@ def order_of(asked: Asked, limits: Limits) -> Order:
     Raises:
         ProblemError: 400, 413, 415 or 422: the body cannot be read, or the key cannot be used.
     """
-    records = records_of_body(asked.raw, asked.headers, limits)
-    many = len(records) != 1 or _is_list(asked.raw, asked.headers)
-    key = _key(asked.headers, asked.sender, records)
-    return Order(asked.sender.name, records, many, asked.chosen, asked.wish, key, asked.digest)
+    body = body_of(asked.raw, asked.headers, limits)
+    key = _key(asked.headers, asked.sender, body.records)
+    return Order(asked.sender.name, body.records, body.many, asked.chosen, asked.wish, key, asked.digest)
 
 
-def records_of_body(raw: bytes, headers: Mapping[str, str], limits: Limits) -> Sequence[Any]:
-    """Return the records of a body.
+def body_of(raw: bytes, headers: Mapping[str, str], limits: Limits) -> Body:
+    """Return what a body holds.
 
     Raises:
         ProblemError: 400, 413, 415 or 422: it cannot be read.
@@ -154,20 +148,6 @@ def _reading(record: Any, source: Optional[str], mappings: Optional[Mapping[str,
         return Reading(kept, exc, ignored=True)
     except AlertError as exc:
         return Reading(kept, exc)
-
-
-def _is_list(raw: bytes, headers: Mapping[str, str]) -> bool:
-    """Whether a body with a single alert is a list all the same: an array, or lines that happen to be one."""
-    kind = headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind in _LISTS:
-        return True
-    start = raw[:_START]
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            start = zlib.decompressobj(47).decompress(raw, _START)
-        except zlib.error:
-            return False
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
 
 
 def _key(headers: Mapping[str, str], sender: Sender, records: Sequence[Any]) -> Optional[str]:

@@ -22,7 +22,7 @@ from cbsigned_connectors.webhook.asynchronous import answer_of_document, documen
 from cbsigned_connectors.webhook.callbacks import CallbackRefused, Callbacks
 from cbsigned_connectors.webhook.credentials import Network
 from cbsigned_connectors.webhook.health import Health
-from cbsigned_connectors.webhook.intake import Asked, Order, order_of, readings_of, records_of_body
+from cbsigned_connectors.webhook.intake import Asked, Order, body_of, order_of, readings_of
 from cbsigned_connectors.webhook.job_model import Accepted, Conflict, Jobs, JobsError, JobState, Repeated
 from cbsigned_connectors.webhook.limits import Bodies, BodyLimits, BodyRefused, RateLimits
 from cbsigned_connectors.webhook.metrics import Metrics
@@ -255,7 +255,7 @@ class Service:
 
     async def look_up(self, sender: str, body: bytes) -> Sequence[Document]:
         """Return the enrichments of every alert in a body; see `PageState`."""
-        records = records_of_body(body, {"content-type": "application/json"}, self._limits)
+        records = body_of(body, {"content-type": "application/json"}, self._limits).records
         readings = await self._readings(Order(sender, records, True, None, Wish(), None, b""))
         return await self._asked(readings, Deadline(self.parts.deadline_s), documents_of)
 

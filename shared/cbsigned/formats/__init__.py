@@ -30,7 +30,7 @@ from cbsigned.formats import (
     walker,
     xsoar,
 )
-from cbsigned.formats.bodies import Limits, read_body
+from cbsigned.formats.bodies import Body, Limits, read_body
 from cbsigned.formats.bundles import records_of
 from cbsigned.formats.cloudevents import key_of
 from cbsigned.formats.faults import AlertIgnored, BodyError, Fault, UnknownFormat
@@ -43,6 +43,7 @@ from cbsigned.observables import printable
 __all__ = [
     "FORMATS",
     "AlertIgnored",
+    "Body",
     "BodyError",
     "Fault",
     "FieldMapping",

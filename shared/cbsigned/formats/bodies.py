@@ -12,18 +12,18 @@ from urllib.parse import parse_qsl
 
 from cbsigned.errors import AlertError
 from cbsigned.formats import cloudevents
-from cbsigned.formats.bundles import records_of
+from cbsigned.formats.bundles import carries_list, records_of
 from cbsigned.formats.faults import BodyError, Fault
 from cbsigned.formats.jsontext import TooDeep, TooMany, bounded, load_all
 
-__all__ = ["Limits", "read_body"]
+__all__ = ["Body", "Limits", "read_body"]
 
 _Item = Union[Mapping[str, Any], AlertError]
 
 _FIELDS = ("payload", "alert", "data", "body", "json")
-_PLAIN = ("", "text/plain", "application/octet-stream", "application/gzip", "application/x-gzip")
+_PLAIN = ("", "text/plain", "text/json", "application/octet-stream", "application/gzip", "application/x-gzip")
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines",
-          "application/jsonlines", "application/x-jsonlines", "application/json-seq", "text/json")  # fmt: skip
+          "application/jsonlines", "application/x-jsonlines", "application/json-seq")  # fmt: skip
 _CHARSETS = {
     "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "latin-1",
     "latin-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252", "cp1252": "cp1252", "utf-16": "utf-16",
@@ -54,8 +54,21 @@ class Limits:
     records: int = 10_000
 
 
-def read_body(body: bytes, headers: Optional[Mapping[str, str]] = None, limits: Optional[Limits] = None) -> list[_Item]:
-    """Return the records of a body in order, with the error in place of each that cannot be read.
+@dataclass(frozen=True)
+class Body:
+    """What a body holds.
+
+    Attributes:
+        records: In order, with the error in place of each that cannot be read.
+        many: Whether it is a list by its shape, however many records there are: an array, a bundle, a batch, lines.
+    """
+
+    records: list[_Item]
+    many: bool
+
+
+def read_body(body: bytes, headers: Optional[Mapping[str, str]] = None, limits: Optional[Limits] = None) -> Body:
+    """Return the records of a body, and whether it is a list of them.
 
     Read are one object, an array, lines, objects one after the other, a form's `payload`, bundles of alerts and
     CloudEvents in all three modes, plain or packed with gzip or deflate, in UTF-8 (with or without a mark), UTF-16,
@@ -82,12 +95,13 @@ def read_body(body: bytes, headers: Optional[Mapping[str, str]] = None, limits: 
         text = _form(text)
     if not text.strip("\ufeff \t\r\n\x1e"):
         raise BodyError("The body is empty. Post the alert as a JSON object.", Fault.MALFORMED)
-    items = _items(text.lstrip("\ufeff"), limits)
+    items, many = _items(text.lstrip("\ufeff"), limits)
+    many = many or kind in _LINES or kind.endswith("-batch+json")
     if "ce-id" in known and not kind.startswith("application/cloudevents"):
         given = [item for item in items if isinstance(item, Mapping)]
         event = cloudevents.from_headers(known, given[0] if len(items) == 1 and given else given)
         items = [event, *(item for item in items if isinstance(item, AlertError))] if event is not None else items
-    return _records(items, limits)
+    return _opened(items, many, limits)
 
 
 def _content_type(value: str) -> tuple[str, Optional[str]]:
@@ -176,8 +190,8 @@ def _form(text: str) -> str:
     return found
 
 
-def _items(text: str, limits: Limits) -> list[_Item]:
-    """Return what a text holds, arrays taken apart."""
+def _items(text: str, limits: Limits) -> tuple[list[_Item], bool]:
+    """Return what a text holds, arrays taken apart, and whether there was an array or more than one value."""
     try:
         bounded(text, limits.levels, limits.values)
     except TooDeep:
@@ -185,8 +199,9 @@ def _items(text: str, limits: Limits) -> list[_Item]:
     except TooMany:
         raise BodyError(f"The JSON holds more than {limits.values} values.", Fault.TOO_LARGE) from None
     found: list[_Item] = []
-    good = 0
+    good, values, array = 0, 0, False
     for line, value, problem in load_all(text):
+        values, array = values + 1, array or isinstance(value, list)
         if isinstance(value, list) and len(found) + len(value) > limits.records:  # before anything is made of them
             raise _too_many(limits)
         parts = list(_parts(value, line)) if problem is None else [AlertError(f"Line {line} is no JSON: {problem}.")]
@@ -198,7 +213,7 @@ def _items(text: str, limits: Limits) -> list[_Item]:
         raise BodyError(f"The body is no JSON. {found[0] if found else ''}".strip(), Fault.MALFORMED)
     if found and not any(isinstance(item, Mapping) for item in found):
         raise BodyError(f"The body holds no JSON object. {found[0]}", Fault.UNUSABLE)
-    return found
+    return found, array or values > 1
 
 
 def _parts(value: object, line: int) -> Iterator[_Item]:
@@ -211,14 +226,16 @@ def _parts(value: object, line: int) -> Iterator[_Item]:
             yield AlertError(f"{where} is no JSON object.")
 
 
-def _records(items: list[_Item], limits: Limits) -> list[_Item]:
+def _opened(items: list[_Item], many: bool, limits: Limits) -> Body:
     """Return the alerts of all bundles among the items."""
     found: list[_Item] = []
     for item in items:
-        found += [item] if isinstance(item, AlertError) else records_of(item)
+        inside = [item] if isinstance(item, AlertError) else records_of(item)
+        many = many or len(inside) != 1 or (inside[0] is not item and carries_list(item))
+        found += inside
         if len(found) > limits.records:
             raise _too_many(limits)
-    return found
+    return Body(found, many)
 
 
 def _too_many(limits: Limits) -> BodyError:

@@ -12,7 +12,7 @@ from cbsigned.formats import cloudevents
 from cbsigned.formats.fields import Record, get
 from cbsigned.formats.jsontext import load
 
-__all__ = ["is_bundle", "records_of"]
+__all__ = ["carries_list", "is_bundle", "records_of"]
 
 _LISTS = ("alerts", "context.alerts", "results", "value", "entries")
 _BESIDE = ("rule", "context", "comments", "customTags", "systemTags", "metadata")
@@ -24,6 +24,12 @@ _OWN = ("md5", "docs", "process_guid", "cef", "artifacts", "evidence", "Entities
 def is_bundle(record: Record) -> bool:
     """Whether a record only carries a list of alerts, which may be empty."""
     return _list(record) is not None
+
+
+def carries_list(record: Record) -> bool:
+    """Whether a record is a bundle, or a CloudEvent whose data are a bundle or a list."""
+    data = record.get("data") if cloudevents.matches(record) else record
+    return isinstance(data, list) or (isinstance(data, Mapping) and is_bundle(data))
 
 
 def records_of(record: Record) -> list[Union[Mapping[str, Any], AlertError]]:

@@ -192,7 +192,8 @@ def test_a_format_over_http(lab: tuple[Client, EdrServer], case: Case, named: bo
     answer = client.post(f"/v1/alerts/{case.source}" if named else "/v1/alerts", case.record)
 
     assert answer.status_code == 200, answer.text
-    subjects = answer.json()["subjects"]
+    (enrichment,) = answer.json().get("enrichments", [answer.json()])  # a bundle of one is a list too
+    subjects = enrichment["subjects"]
     wanted = [{name: value for name, value in given.items() if name != "claimed"} for given in case.sets]
     assert wanted == [{name: found[name] for name in given} for given, found in zip(wanted, subjects)]
     assert len(wanted) == len(subjects)

@@ -52,7 +52,34 @@ BASE64 = base64.b64encode(TEXT.encode()).decode()
     ],
 )
 def test_a_body_gives_its_alerts_however_they_are_put_together(body: str, headers: Any, expected: Any) -> None:
-    assert read_body(body.encode(), headers) == expected
+    assert read_body(body.encode(), headers).records == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "many"),
+    [
+        (TEXT, JSON, False),
+        (f"[{TEXT}]", JSON, True),
+        (f"[{TEXT}]", {"Content-Type": "application/cloudevents+json"}, True),
+        (TEXT, {"Content-Type": "application/x-ndjson"}, True),
+        (f"{TEXT}\n", {"Content-Type": "application/jsonlines; charset=utf-8"}, True),
+        (TEXT, {"Content-Type": "text/json"}, False),
+        (json.dumps([EVENT]), {"Content-Type": "application/cloudevents-batch+json"}, True),
+        (json.dumps(EVENT), {"Content-Type": "application/cloudevents+json"}, False),
+        (json.dumps({**EVENT, "data": [ONE]}), JSON, True),
+        (f"[{TEXT}]", {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"}, True),
+        (json.dumps({"service": "carbonblack", "alerts": [ONE]}), JSON, True),
+        (json.dumps({"context": {"alerts": [TEXT]}}), JSON, False),
+        (json.dumps({"EventText": BASE64}), JSON, False),
+        (urlencode({"payload": TEXT}), {"Content-Type": "application/x-www-form-urlencoded"}, False),
+        (urlencode({"payload": f"[{TEXT}]"}), {"Content-Type": "application/x-www-form-urlencoded"}, True),
+        (f"{TEXT}\noops", JSON, True),
+    ],
+)
+def test_a_list_of_one_is_a_list_whatever_carries_it(body: str, headers: Any, many: bool) -> None:
+    read = read_body(gzip.compress(body.encode()), {**headers, "Content-Encoding": "gzip"})
+
+    assert read.many is many
 
 
 @pytest.mark.parametrize(
@@ -69,14 +96,14 @@ def test_a_body_gives_its_alerts_however_they_are_put_together(body: str, header
     ],
 )
 def test_a_body_is_unpacked_and_decoded(body: bytes, headers: Any) -> None:
-    assert read_body(body, headers) == [ONE]
+    assert read_body(body, headers).records == [ONE]
 
 
 def test_latin_1_is_read_where_a_body_is_no_utf_8() -> None:
     body = '{"user": "J\xf6rg"}'.encode("latin-1")
 
     assert read_body(body, JSON) == read_body(body, {"Content-Type": "text/plain; charset=iso-8859-1"})
-    assert read_body(body) == [{"user": "Jörg"}]
+    assert read_body(body).records == [{"user": "Jörg"}]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +117,7 @@ def test_latin_1_is_read_where_a_body_is_no_utf_8() -> None:
     ids=["structured", "batch", "binary"],
 )  # fmt: skip
 def test_a_cloudevent_is_the_same_in_all_three_modes(headers: dict[str, str], body: Any) -> None:
-    records = read_body(json.dumps(body).encode(), headers)
+    records = read_body(json.dumps(body).encode(), headers).records
 
     assert records == [{**EVENT, "data": ONE}]
     assert key_of(records[0]) == "/siem 1"
@@ -101,22 +128,23 @@ def test_an_events_list_of_alerts_is_taken_apart() -> None:
     headers = {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"}
     body = f"{TEXT}\n{json.dumps(TWO)}"
 
-    records = read_body(body.encode(), headers)
+    records = read_body(body.encode(), headers).records
 
     assert [r["data"] for r in records if not isinstance(r, AlertError)] == [ONE, TWO]
-    assert read_body(json.dumps({**EVENT, "data": {"alerts": [FORWARDER]}}).encode()) == [{**EVENT, "data": FORWARDER}]
+    bundle = read_body(json.dumps({**EVENT, "data": {"alerts": [FORWARDER]}}).encode())
+    assert (bundle.records, bundle.many) == ([{**EVENT, "data": FORWARDER}], True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_every_format_comes_through_a_body_unchanged(case: Any) -> None:
-    records = read_body(gzip.compress(json.dumps(case.record).encode()), {"Content-Encoding": "gzip", **JSON})
+    records = read_body(gzip.compress(json.dumps(case.record).encode()), {"Content-Encoding": "gzip", **JSON}).records
 
     assert len(records) == 1
     assert parse_alert(records[0]).sets == parse_alert(case.record).sets
 
 
 def test_a_bad_line_costs_no_other_alert() -> None:
-    records = read_body(f"{TEXT}\n{{bad\n7\n{json.dumps(TWO)}\n".encode())
+    records = read_body(f"{TEXT}\n{{bad\n7\n{json.dumps(TWO)}\n".encode()).records
 
     assert [r for r in records if not isinstance(r, AlertError)] == [ONE, TWO]
     assert [str(r)[:6] for r in records if isinstance(r, AlertError)] == ["Line 2", "Line 3"]
@@ -201,7 +229,7 @@ def test_nesting_is_bounded_far_from_the_interpreters_limit(body: bytes) -> None
     sys.setrecursionlimit(depth + 150)
     try:
         with pytest.raises(AlertError):
-            parse_alert(read_body(body)[0])
+            parse_alert(read_body(body).records[0])
     finally:
         sys.setrecursionlimit(limit)
 
@@ -257,7 +285,7 @@ def test_what_no_json_may_hold_is_nothing() -> None:
     text = '{"a": NaN, "b": 1e999, "c": -Infinity, "d": "\\ud800x", "e": "\\ud83d\\ude00"}'
 
     assert load(text) == {"a": None, "b": None, "c": None, "d": "?x", "e": "😀"}
-    assert read_body(text.encode()) == [load(text)]
+    assert read_body(text.encode()).records == [load(text)]
 
 
 def test_values_are_counted_before_they_are_built() -> None:
@@ -285,4 +313,4 @@ def test_many_bad_lines_do_not_take_long() -> None:
 )
 def test_any_bytes_give_records_or_a_fault(body: bytes, headers: dict[str, str]) -> None:
     with suppress(BodyError):
-        assert isinstance(read_body(body, headers), list)
+        assert isinstance(read_body(body, headers).records, list)
