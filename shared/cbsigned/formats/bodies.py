@@ -230,9 +230,12 @@ def _opened(items: list[_Item], many: bool, limits: Limits) -> Body:
     """Return the alerts of all bundles among the items."""
     found: list[_Item] = []
     for item in items:
-        inside = [item] if isinstance(item, AlertError) else records_of(item)
-        many = many or len(inside) != 1 or (inside[0] is not item and carries_list(item))
-        found += inside
+        if isinstance(item, AlertError):
+            found.append(item)
+        else:
+            inside = records_of(item)
+            many = many or len(inside) != 1 or (inside[0] is not item and carries_list(item))
+            found += inside
         if len(found) > limits.records:
             raise _too_many(limits)
     return Body(found, many)
