@@ -157,7 +157,7 @@ class TestRunning:
             with serving(tmp_path, **environ) as service:
                 asking = threading.Thread(target=lambda: answers.append(service.post({"md5": md5_of(1)}, self.TOKEN)))
                 asking.start()
-                while not edr.counts:
+                while asking.is_alive() and not edr.counts:
                     edr.stopping.wait(0.01)
                 code = service.end(number)
                 asking.join()
