@@ -67,6 +67,8 @@ class Plan:
         self.timeout_s: float = options["timeout"]
         self.declares: bool = options["declare"]
         self.document = {"lineage": lineage, "max_depth": options.get("max_depth", 16), "cache": options["cache"]}
+        if lineage:  # its JSON is long, and not every command shows it
+            self.document["lineage_fields"] = [name for part, name in self.outputs.values() if part == "lineage"]
         both = sorted({*self.columns} & {*self.outputs})
         if both:
             raise OptionError(

@@ -14,7 +14,7 @@ from cbsigned.edr.events import KINDS
 from cbsigned.errors import SourceQueryError
 from cbsigned.observables import parse_guid, printable
 from cbsigned.timing import Deadline
-from cbsigned_connectors.splunk.service import Service
+from cbsigned_connectors.splunk.service import LINEAGE, Service
 
 __all__ = ["QUESTIONS", "BadRequest", "Document", "Question", "Work", "asked_job"]
 
@@ -73,9 +73,10 @@ def _rows(document: Document) -> Question:
     records = [_record(fields, row, number) for number, row in enumerate(_list(document, "rows", _MAX_ROWS), 1)]
     lineage, cache = _switch(document, "lineage", False), _switch(document, "cache", True)
     max_depth = int(_number(document, "max_depth", 0, 500, 16))
+    wanted = _lineage_fields(document) if lineage else ()
 
     def work(service: Service, deadline: Deadline) -> Document:
-        return service.rows(records, lineage=lineage, max_depth=max_depth, cache=cache, deadline=deadline)
+        return service.rows(records, lineage=wanted, max_depth=max_depth, cache=cache, deadline=deadline)
 
     return Question(work, *_times(document, 60.0, 5.0))
 
@@ -98,6 +99,14 @@ def _record(fields: list[str], row: object, number: int) -> dict[str, Any]:
             kept = [value for value in values if value]
             record.update({name: kept} if kept else {})
     return record
+
+
+def _lineage_fields(document: Document) -> tuple[str, ...]:
+    """Return which fields of a lineage are wanted; all of them where it is not said."""
+    given = document.get("lineage_fields", list(LINEAGE))
+    if not isinstance(given, list) or not given or not all(name in LINEAGE for name in map(str, given)):
+        raise BadRequest(f"lineage_fields is not a list of some of {', '.join(LINEAGE)}.")
+    return tuple(map(str, given))
 
 
 def _enrich(document: Document) -> Question:

@@ -23,7 +23,10 @@ from cbsigned.sharing import SharedSource
 from cbsigned.timing import Deadline, format_time
 from cbsigned_connectors.splunk.health import Health
 
-__all__ = ["Keeping", "Service", "Verdicts", "answer_of"]
+__all__ = ["LINEAGE", "Keeping", "Service", "Verdicts", "answer_of"]
+
+LINEAGE = ("text", "json", "depth", "root", "ended_by", "why", "names", "statuses", "guid")
+"""Fields of a lineage in an answer; names and statuses are lists."""
 
 _MOST_WARNINGS = 10
 _MOST_JSON = 40 * 1024 * 1024
@@ -111,10 +114,19 @@ class Service:
         self.edr.close()
 
     def rows(
-        self, records: Sequence[Mapping[str, Any]], *, lineage: bool, max_depth: int, cache: bool, deadline: Deadline
-    ) -> Document:
-        """Return an answer for each row of a search, in order, and the reasons of what failed."""
-        found = self._enriched(records, deadline, cache=cache, lineage=lineage, max_depth=max_depth)
+        self, records: Sequence[Mapping[str, Any]], *, lineage: Sequence[str], max_depth: int, cache: bool,
+        deadline: Deadline,
+    ) -> Document:  # fmt: skip
+        """Return an answer for each row of a search, in order, and the reasons of what failed.
+
+        Args:
+            records: One for each row.
+            lineage: Which of `LINEAGE` are wanted; none of them, and no lineage is asked for.
+            max_depth: Most ancestors.
+            cache: Whether what is known counts.
+            deadline: For everything.
+        """
+        found = self._enriched(records, deadline, cache=cache, lineage=bool(lineage), max_depth=max_depth)
         self.health.count("lookups", "rows", len(found))
         answers, shortened = _bounded(answer_of(one, lineage) for one in found)
         return {"answers": answers, "warnings": [*_failures(found), *shortened]}
@@ -185,12 +197,12 @@ class Service:
         return found
 
 
-def answer_of(enrichment: Enrichment, lineage: bool) -> Document:
+def answer_of(enrichment: Enrichment, lineage: Sequence[str]) -> Document:
     """Return what a search row gets: texts, lists of texts, and "" for what is not known.
 
     Args:
         enrichment: Of the row.
-        lineage: Whether it was asked for; without it, `lineage` is None.
+        lineage: Which of its fields are wanted; without any, `lineage` is None.
     """
     document = enrichment_document(enrichment)
     subject = document["subjects"][0] if document["subjects"] else {}
@@ -201,7 +213,7 @@ def answer_of(enrichment: Enrichment, lineage: bool) -> Document:
     return {
         "failed": not document["complete"],
         "signing": signing,
-        "lineage": _lineage(subject.get("lineage"), _why_none(subject, document)) if lineage else None,
+        "lineage": _lineage(subject.get("lineage"), _why_none(subject, document), lineage) if lineage else None,
     }
 
 
@@ -214,8 +226,9 @@ def _bounded(made: Iterable[Document]) -> tuple[list[Document], list[str]]:
     size = cut = 0
     for one in made:
         answers.append(one)
-        size += _size(one["lineage"]["json"]) if one["lineage"] else 0
-        if size > _MOST_JSON and one["lineage"]:
+        text = (one["lineage"] or {}).get("json", "")
+        size += _size(text)
+        if text and size > _MOST_JSON:
             one["lineage"]["json"] = ""
             cut += 1
     if not cut:
@@ -235,13 +248,13 @@ def _event(entry: Entry) -> Document:
     return {name: _flat(value) for name, value in {**entry.values, **own, "text": entry.text}.items()}
 
 
-def _lineage(lineage: Optional[Document], why_none: str) -> Document:
+def _lineage(lineage: Optional[Document], why_none: str, wanted: Sequence[str]) -> Document:
     nodes = lineage["nodes"] if lineage else []
     names = [_name(node) for node in nodes]
     statuses = [node["status"] for node in nodes]
-    return {
+    found = {
         "text": " <- ".join(f"{name} ({status})" for name, status in zip(names, statuses)),
-        "json": json.dumps(lineage, separators=(",", ":")) if lineage else "",
+        "json": json.dumps(lineage, separators=(",", ":")) if lineage and "json" in wanted else "",
         "depth": str(len(nodes) - 1) if nodes else "",
         "root": names[-1] if names else "",
         "ended_by": lineage["ended_by"] if lineage else "",
@@ -250,6 +263,7 @@ def _lineage(lineage: Optional[Document], why_none: str) -> Document:
         "statuses": statuses,
         "guid": nodes[0]["guid"] if nodes else "",
     }
+    return {name: found[name] for name in wanted}
 
 
 def _name(node: Document) -> str:

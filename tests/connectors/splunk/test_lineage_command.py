@@ -6,6 +6,7 @@ from typing import Any
 from cbsigned_connectors.splunk import lineage_command, protocol
 from cbsigned_connectors.splunk.command import FIND, HASHES, PROCESSES, SearchCommand
 from cbsigned_connectors.splunk.lineage_command import FIELDS
+from cbsigned_connectors.splunk.service import LINEAGE as LINEAGE_FIELDS
 from splunkd.frames import Cell, Table, body_of, frame, parse_frame, read_table
 
 Document = dict[str, Any]
@@ -85,6 +86,7 @@ def test_names_and_statuses_come_as_multi_values() -> None:
     assert asked["fields"] == ["process_guid"]
     assert asked["rows"] == [(GUID,)]
     assert (asked["lineage"], asked["max_depth"], asked["cache"]) == (True, 3, True)
+    assert set(asked["lineage_fields"]) == set(LINEAGE_FIELDS)
 
 
 def test_events_of_one_process_at_many_times_are_one_question() -> None:

@@ -15,7 +15,7 @@ from cbsigned import Deadline, Settings, enrich
 from cbsigned.settings import parse_settings
 from cbsigned_connectors.splunk import service
 from cbsigned_connectors.splunk.health import Health
-from cbsigned_connectors.splunk.service import Keeping, Service, answer_of
+from cbsigned_connectors.splunk.service import LINEAGE, Keeping, Service, answer_of
 from edr_server import TOKEN, EdrServer, Fault
 
 MD5 = "a" * 32
@@ -41,7 +41,7 @@ def asked(edr: EdrServer) -> Iterator[Service]:
 
 
 def rows(asked: Service, *records: dict[str, Any], lineage: bool = False) -> dict[str, Any]:
-    return asked.rows(records, lineage=lineage, max_depth=16, cache=True, deadline=Deadline(10))
+    return asked.rows(records, lineage=LINEAGE if lineage else (), max_depth=16, cache=True, deadline=Deadline(10))
 
 
 def test_age_counts_from_the_reading_of_the_record(asked: Service) -> None:
@@ -49,7 +49,7 @@ def test_age_counts_from_the_reading_of_the_record(asked: Service) -> None:
     later = replace(found, enriched_at=found.enriched_at + timedelta(seconds=90.9))
     earlier = replace(found, enriched_at=found.enriched_at - timedelta(seconds=5))
 
-    assert [answer_of(one, False)["signing"]["age_s"] for one in (found, later, earlier)] == ["0", "90", "0"]
+    assert [answer_of(one, ())["signing"]["age_s"] for one in (found, later, earlier)] == ["0", "90", "0"]
 
 
 def test_what_only_the_row_itself_says_is_marked(asked: Service) -> None:
@@ -68,6 +68,18 @@ def test_a_name_of_two_lines_is_one_name(asked: Service) -> None:
     assert lineage["names"] == ["two lines <- of.exe", "explorer.exe"]
     assert lineage["text"] == "two lines <- of.exe (Signed) <- explorer.exe (Unknown)"
     assert "\n" not in lineage["json"]
+
+
+def test_only_the_wanted_fields_of_a_lineage_are_made(asked: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`| cbsigned lineage=true` got the JSON of every lineage, and the cutting of it, and showed none."""
+    whole = rows(asked, {"process_guid": GUID}, lineage=True)
+    monkeypatch.setattr(service, "_MOST_JSON", 1)
+
+    few = asked.rows([{"process_guid": GUID}], lineage=("text", "why"), max_depth=16, cache=True, deadline=Deadline(10))
+
+    assert tuple(whole["answers"][0]["lineage"]) == LINEAGE
+    assert few["answers"][0]["lineage"] == {name: whole["answers"][0]["lineage"][name] for name in ("text", "why")}
+    assert few["warnings"] == []
 
 
 def test_json_that_would_be_too_long_is_left_out_and_said(asked: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,15 @@ def test_a_request_is_as_agreed() -> None:
     ]  # fmt: skip
 
 
+def test_only_what_is_shown_of_a_lineage_is_asked_for() -> None:
+    handler = Handler()
+
+    Search(handler, "lineage=true").chunk(b"aa")
+
+    assert handler.asked[0]["lineage"] is True
+    assert handler.asked[0]["lineage_fields"] == ["text", "ended_by", "why"]
+
+
 def test_the_handler_is_given_less_time_than_we_wait_so_that_part_of_an_answer_comes() -> None:
     handler = Handler()
 
