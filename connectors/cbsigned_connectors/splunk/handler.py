@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _MAX_INPUT = 128 * 1024 * 1024
 _GRACE_S = 2.0
 _TEST_S = 25.0
+_OF_ONE_USER = 40
+"""Of the 80 places for questions."""
 _SHARED_WAIT_S = 1.0
 """The longest wait while others have jobs too: splunkd may send requests one after the other."""
 _PATH = re.compile(r"/(cbsigned(?:_admin)?)/([a-z_]{1,40})/?", re.ASCII)
@@ -71,7 +73,7 @@ class Handler:
     ) -> None:
         self.health = Health()
         self._settings = settings or Configuration()
-        self._jobs = jobs or Jobs()
+        self._jobs = jobs or Jobs(of_one=_OF_ONE_USER)
         self._splunkd: Optional[Splunkd] = None
         self._store = KvStore(lambda: connect(self._authority())) if connect is not None else None
         self._current: Optional[Service] = None

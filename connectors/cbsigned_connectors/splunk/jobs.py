@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any, Callable, Optional
 
 __all__ = ["Job", "Jobs", "TooBusy", "UnknownJob"]
@@ -21,7 +21,7 @@ _MOST_FETCHED = 4
 
 
 class TooBusy(Exception):
-    """So many jobs run and wait that no other is taken."""
+    """So many jobs run and wait, of all users or of this one, that no other is taken."""
 
 
 class UnknownJob(Exception):
@@ -73,18 +73,22 @@ class Jobs:
     Args:
         running: Most jobs at the same time.
         waiting: Most that wait for their turn.
+        of_one: Most of one user that run and wait, so that the rest of the places is for others; None for no bound.
         kept_s: How long a job is kept after it ended, for whoever asks for it.
         clock: Monotonic seconds; tests pass their own.
     """
 
     def __init__(
         self, running: int = _RUNNING, waiting: int = _WAITING, kept_s: float = _KEPT_S,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, of_one: Optional[int] = None,
     ) -> None:  # fmt: skip
         self._most_running, self._most_waiting, self._kept_s, self._clock = running, waiting, kept_s, clock
+        self._most_of_one = of_one
         self._queue: deque[Job] = deque()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._running = 0
+        self._under_way: Counter[str] = Counter()
+        self._at_work: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @property
@@ -105,13 +109,20 @@ class Jobs:
             work: Called once, in another thread; it must end by itself.
 
         Raises:
-            TooBusy: As many as may are running and waiting, or there is no thread to be had.
+            TooBusy: As many as may are running and waiting, in all or of this user, or there is no thread to be had.
         """
         job = Job(user, work)
         with self._lock:
             self._forget()
             if self._running >= self._most_running and len(self._queue) >= self._most_waiting:
                 raise TooBusy(f"{self._running} look-ups are running and {len(self._queue)} are waiting")
+            mine = self._under_way[user]
+            if self._most_of_one is not None and mine >= self._most_of_one:
+                raise TooBusy(
+                    f"{mine} look-ups of your own are running or waiting, as many as one user may have. "
+                    "Run fewer searches at the same time"
+                )
+            self._under_way[user] += 1
             self._jobs[job.id] = job
             self._queue.append(job)
             another = self._running < self._most_running
@@ -148,6 +159,7 @@ class Jobs:
                 if self._running or job not in self._queue:
                     return
                 self._queue.remove(job)
+                _less(self._under_way, job.user)
                 del self._jobs[job.id]
             raise TooBusy(f"the system gives it no thread ({exc})") from None
 
@@ -158,11 +170,21 @@ class Jobs:
                 if not self._queue:
                     self._running -= 1
                     return
-                job = self._queue.popleft()
+                job = self._next()
             job.run()
+            with self._lock:
+                _less(self._under_way, job.user)
+                _less(self._at_work, job.user)
             job.ended_at = self._clock()
             job.done.set()
             del job
+
+    def _next(self) -> Job:
+        """Take the job whose turn it is: of the user for whom the fewest are worked on, the first that came."""
+        job = min(self._queue, key=lambda job: self._at_work[job.user])
+        self._queue.remove(job)
+        self._at_work[job.user] += 1
+        return job
 
     def _forget(self) -> None:
         """Drop what ended long ago, and the oldest of what ended, or was fetched, where too much is kept."""
@@ -173,3 +195,9 @@ class Jobs:
         for job in ended:
             if job in surplus or (job.ended_at or 0.0) + self._kept_s <= now:
                 del self._jobs[job.id]
+
+
+def _less(counts: Counter[str], user: str) -> None:
+    counts[user] -= 1
+    if not counts[user]:
+        del counts[user]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,29 @@ def test_too_many_look_ups_are_refused_in_words() -> None:
     assert second[0] == 429
     assert "busy" in second[1]["error"]
     assert third[1]["answers"][0]["signing"]["status"] == "Unsigned"
+
+
+def test_one_user_cannot_take_all_places() -> None:
+    """One user's dashboards took all 80 places, and everybody else's searches were refused."""
+    go = threading.Event()
+    with EdrServer(BINARIES) as edr, handling(edr.url) as (handler, uri):
+        busy = [handler._jobs.start("ana", lambda: go.wait(20)) for _ in range(40)]
+        refused = ask(handler, uri, "rows", rows(md5(1)), user="ana")
+        other = ask(handler, uri, "rows", rows(md5(1), wait_s=0), user="ben")
+        go.set()
+        _status, answer = ask(handler, uri, "rows", {"job": other[1]["job"], "wait_s": 10}, user="ben")
+        assert all(job.done.wait(10) for job in busy)
+        again = ask(handler, uri, "rows", rows(md5(1)), user="ana")
+
+    assert refused == (
+        429,
+        {
+            "error": "The handler of cbsigned is busy: 40 look-ups of your own are running or waiting, as many as one "
+            "user may have. Run fewer searches at the same time. Try again in a minute."
+        },
+    )
+    assert answer["answers"][0]["signing"]["status"] == "Signed"
+    assert again[0] == 200
 
 
 def test_time_spent_waiting_for_a_turn_counts() -> None:

@@ -51,6 +51,48 @@ def test_so_many_run_and_so_many_wait() -> None:
     assert jobs.start("ann", lambda: None).done.wait(10)
 
 
+def test_one_user_leaves_places_to_others() -> None:
+    jobs, go = Jobs(running=2, waiting=4, of_one=3), threading.Event()
+    anns = [jobs.start("ann", lambda: go.wait(10)) for _ in range(3)]
+    with pytest.raises(TooBusy, match="3 look-ups of your own are running or waiting, as many as one user may have"):
+        jobs.start("ann", lambda: None)
+
+    bobs = [jobs.start("bob", lambda: go.wait(10)) for _ in range(3)]
+    with pytest.raises(TooBusy, match="2 look-ups are running and 4 are waiting"):
+        jobs.start("eve", lambda: None)
+    jobs.drop(anns[0])  # its answer went out without it, but it goes on
+    with pytest.raises(TooBusy):
+        jobs.start("ann", lambda: None)
+    go.set()
+
+    assert all(job.done.wait(10) for job in (*anns, *bobs))
+    assert jobs.start("ann", lambda: 7).done.wait(10)
+
+
+def test_it_is_the_turn_of_whom_the_fewest_are_worked_on() -> None:
+    """Thirty look-ups of one user were worked on before the first of another."""
+    jobs, order = Jobs(running=2, waiting=9), list[str]()
+    first, second = threading.Event(), threading.Event()
+    jobs.start("ann", lambda: first.wait(10))
+    jobs.start("ann", lambda: second.wait(10))
+    waiting = [jobs.start(name[:3], lambda name=name: order.append(name)) for name in ("ann 1", "ann 2", "bob", "eve")]  # type: ignore[misc]
+    first.set()  # one thread goes on, the other is ann's still
+    assert all(job.done.wait(10) for job in waiting)
+    second.set()
+
+    assert order == ["bob", "eve", "ann 1", "ann 2"]
+
+
+def test_a_job_that_failed_gives_its_users_place_back() -> None:
+    def work() -> Any:
+        raise KeyError("lost")
+
+    jobs = Jobs(of_one=1)
+
+    for _ in range(5):
+        assert jobs.start("ann", work).done.wait(10)
+
+
 def test_jobs_are_forgotten_some_time_after_their_end() -> None:
     now = [0.0]
     jobs, go = Jobs(kept_s=120, clock=lambda: now[0]), threading.Event()
@@ -127,7 +169,7 @@ def test_a_system_without_threads_refuses_and_is_asked_again(monkeypatch: pytest
     def refused(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    jobs = Jobs(running=2, waiting=1)
+    jobs = Jobs(running=2, waiting=1, of_one=1)
     with monkeypatch.context() as without:
         without.setattr(threading.Thread, "start", refused)
         for _ in range(5):
