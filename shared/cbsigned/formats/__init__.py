@@ -66,11 +66,13 @@ class _Format(NamedTuple):
     """One format: how it is told from others, and how it is read.
 
     Attributes:
+        signs: Keys; a record of the format has at least one of them. None: any record may be one.
         read: None where the record is none of its own; without sets where there is nothing to look up.
         carried: For envelopes: the records inside, which are read on and give the sets.
     """
 
     about: str
+    signs: Optional[frozenset[str]]
     matches: Callable[[Record], bool]
     read: Callable[[Record], Optional[Alert]]
     carried: Optional[Callable[[Record], Sequence[Record]]] = None
@@ -80,30 +82,55 @@ def _always(_record: Record) -> bool:
     return True
 
 
+def _any(*keys: str) -> frozenset[str]:
+    return frozenset(keys)
+
+
 _TABLE: Mapping[str, _Format] = {  # in the order of alert-formats §2; the first that finds something wins
-    "splunk": _Format("Splunk's webhook alert action", splunk.matches, splunk.read, splunk.carried),
-    "soar": _Format("Splunk SOAR container or artifact", soar.matches, soar.read, soar.carried),
-    "sentinel": _Format("Microsoft Sentinel incident or alert trigger", sentinel.matches, sentinel.read),
-    "defender": _Format("Microsoft Defender XDR, Graph alerts_v2", defender.matches, defender.read),
-    "elastic": _Format("Elastic Security detection alert or Elastic Defend alert", elastic.matches, elastic.read),
-    "ocsf": _Format("OCSF Process Activity, Detection Finding and others", ocsf.matches, ocsf.read),
+    "splunk": _Format("Splunk's webhook alert action", _any("sid"), splunk.matches, splunk.read, splunk.carried),
+    "soar": _Format(
+        "Splunk SOAR container or artifact", _any("cef", "artifacts", "container"),
+        soar.matches, soar.read, soar.carried,
+    ),
+    "sentinel": _Format(
+        "Microsoft Sentinel incident or alert trigger", _any("object", "Entities"), sentinel.matches, sentinel.read
+    ),
+    "defender": _Format(
+        "Microsoft Defender XDR, Graph alerts_v2", _any("@odata.type", "evidence"), defender.matches, defender.read
+    ),
+    "elastic": _Format(
+        "Elastic Security detection alert or Elastic Defend alert",
+        _any("_source", "kibana.alert.uuid", "kibana", "event.kind", "event"), elastic.matches, elastic.read,
+    ),
+    "ocsf": _Format(
+        "OCSF Process Activity, Detection Finding and others", _any("class_uid"), ocsf.matches, ocsf.read
+    ),
     "carbon-black": _Format(
-        "Carbon Black EDR: event forwarder, message bus, process and binary documents", _always, carbon_black.read
+        "Carbon Black EDR: event forwarder, message bus, process and binary documents", carbon_black.SIGNS,
+        _always, carbon_black.read,
     ),
-    "carbon-black-cloud": _Format("Carbon Black Cloud Alerts v7", carbon_black_cloud.matches, carbon_black_cloud.read),
-    "thehive": _Format("TheHive 5 webhook", thehive.matches, thehive.read),
-    "hayabusa": _Format("Hayabusa result", hayabusa.matches, hayabusa.read),
-    "chainsaw": _Format("Chainsaw hit", chainsaw.matches, chainsaw.read),
-    "xsoar": _Format("Cortex XSOAR incident", xsoar.matches, xsoar.read, xsoar.carried),
+    "carbon-black-cloud": _Format(
+        "Carbon Black Cloud Alerts v7", _any("org_key"), carbon_black_cloud.matches, carbon_black_cloud.read
+    ),
+    "thehive": _Format("TheHive 5 webhook", _any("_type"), thehive.matches, thehive.read),
+    "hayabusa": _Format("Hayabusa result", _any("RuleTitle"), hayabusa.matches, hayabusa.read),
+    "chainsaw": _Format("Chainsaw hit", _any("group"), chainsaw.matches, chainsaw.read),
+    "xsoar": _Format("Cortex XSOAR incident", _any("raw_json", "rawJSON"), xsoar.matches, xsoar.read, xsoar.carried),
     "cloudevents": _Format(
-        "CloudEvents 1.0 around any other format", cloudevents.matches, cloudevents.read, cloudevents.carried
+        "CloudEvents 1.0 around any other format", _any("specversion"),
+        cloudevents.matches, cloudevents.read, cloudevents.carried,
     ),
-    "windows-event": _Format("One Sysmon event of a file or module, flat", sysmon.matches, sysmon.read),
-    "row": _Format("Flat row: a search result, a CSV line, CIM or common names", _always, row.read),
-    _GENERIC: _Format("Anything else: hashes and process guids are searched for", _always, walker.read),
-}
+    "windows-event": _Format(
+        "One Sysmon event of a file or module, flat", _any("EventID"), sysmon.matches, sysmon.read
+    ),
+    "row": _Format("Flat row: a search result, a CSV line, CIM or common names", None, _always, row.read),
+    _GENERIC: _Format("Anything else: hashes and process guids are searched for", None, _always, walker.read),
+}  # fmt: skip
 
 _ALL = tuple(_TABLE)
+_NAMED = {name: form.signs for name, form in _TABLE.items() if name != _GENERIC}
+_SIGNS = frozenset[str]().union(*filter(None, _NAMED.values()))
+_UNSIGNED = tuple(name for name, signs in _NAMED.items() if signs is None)
 FORMATS: Mapping[str, str] = {name: form.about for name, form in _TABLE.items()}
 """Every format by the name that `source` takes, with what it is."""
 
@@ -176,9 +203,17 @@ def _attempts(names: tuple[str, ...], candidates: Sequence[Record]) -> Iterator[
     if names is not _ALL:
         yield from ((name, candidate) for candidate in candidates for name in names)
         return
-    yield from ((name, candidate) for candidate in candidates for name in _ALL if name != _GENERIC)
+    yield from ((name, candidate) for candidate in candidates for name in _possible(candidate))
     if not any(map(bundles.is_bundle, candidates)):  # its alerts are not to be mixed
         yield from ((_GENERIC, candidate) for candidate in candidates)
+
+
+def _possible(record: Record) -> Sequence[str]:
+    """Return the formats that a record may have by its keys, the generic one aside."""
+    keys = record.keys()
+    if keys.isdisjoint(_SIGNS):
+        return _UNSIGNED
+    return [name for name, signs in _NAMED.items() if signs is None or not keys.isdisjoint(signs)]
 
 
 def _vague(alert: Alert, record: Record) -> bool:

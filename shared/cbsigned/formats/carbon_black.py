@@ -12,9 +12,15 @@ from cbsigned.formats.values import first, first_time, hashes_of, host_of, text_
 from cbsigned.observables import parse_guid, parse_pid, split_path
 from cbsigned.process import parse_process
 
-__all__ = ["read"]
+__all__ = ["SIGNS", "read"]
 
+SIGNS = frozenset((
+    "type", "alert_type", "watchlist_id", "feed_id", "docs", "scores", "compressed_size", "id", "unique_id",
+    "digsig_result", "observed_filename", "orig_mod_len",
+))  # fmt: skip
+"""Each of these records has at least one of these keys."""
 _MAX_DOCUMENTS = 1000
+_ORDER = {role: number for number, role in enumerate(Role)}
 _PREFIXES = ("ingress.event.", "watchlist.", "feed.", "alert.", "binaryinfo.", "binarystore.")
 _PROCESS_FIELDS = ("process_md5", "process_sha256", "process_name", "process_pid", "parent_unique_id", "segment_id")
 
@@ -44,7 +50,6 @@ def read(record: Mapping[str, Any]) -> Optional[Alert]:
         elif not sets:
             sets = _flat_hit(record, kind or "")
         sets += [ioc for ioc in _ioc(record) if not any(_same_file(ioc, found) for found in sets)]
-    order = list(Role)
     return Alert(
         format=shape,
         kind=kind,
@@ -53,7 +58,7 @@ def read(record: Mapping[str, Any]) -> Optional[Alert]:
         at=first_time(record, "created_time", "timestamp", "event_timestamp", "last_update"),
         link=first(record, "link_process", "link_md5")
         or (first(docs[0], "link_process", "link_md5") if docs else None),
-        sets=tuple(sorted((s for s in sets if s.usable), key=lambda s: order.index(s.role))),
+        sets=tuple(sorted((s for s in sets if s.usable), key=lambda s: _ORDER[s.role])),
         problems=problems,
     )
 

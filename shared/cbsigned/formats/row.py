@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import RecordKind, parse_binary
+from cbsigned.formats.fields import NO_HASHES
 from cbsigned.formats.values import first, first_time, hashes_of, text_of
 from cbsigned.observables import Hashes, is_foreign, parse_guid, parse_pid, parse_process_id, split_path
 
@@ -26,6 +27,10 @@ _HOSTS = ("dest", "hostname", "host_name", "computer_name", "computer", "dvc", "
 _CMDLINES = ("cmdline", "command_line", "commandline", "process_command_line", "process")
 _STARTS = ("start", "start_time", "process_start_time", "started_at", "process_start")
 _TIMES = ("_time", "time", "timestamp", "event_time", "created_time", "alert_time")
+_AS_READ = frozenset().union(
+    _PROCESS_HASHES, _PLAIN_HASHES, _FILE_HASHES, _PARENT_HASHES, _GUIDS, _ALERT_GUIDS, _PIDS, _NAMES, _PATHS, _HOSTS,
+    _CMDLINES, _STARTS, _TIMES,
+)  # fmt: skip
 
 
 def read(record: Mapping[str, Any]) -> Optional[Alert]:
@@ -34,7 +39,7 @@ def read(record: Mapping[str, Any]) -> Optional[Alert]:
     References:
         - alert-formats §3.1 (CIM names; all values may be texts), §3.2, §3.11 (4688 has a field for the new process)
     """
-    row = {_flat(key): value for key, value in record.items() if isinstance(key, str)}
+    row = {key if key in _AS_READ else _flat(key): value for key, value in record.items() if isinstance(key, str)}
     acting, file = _acting(row), _file(row)
     sets: list[ObservableSet] = [*([acting] if acting.usable else []), *file, *_parent(row, acting)]
     return Alert(
@@ -48,10 +53,10 @@ def read(record: Mapping[str, Any]) -> Optional[Alert]:
 
 
 def _acting(row: Mapping[str, Any]) -> ObservableSet:
-    hashes = _family(row, _PROCESS_HASHES) or _family(row, _PLAIN_HASHES) or Hashes()
-    given = [row.get(name) for name in _GUIDS]
+    hashes = _family(row, _PROCESS_HASHES) or _family(row, _PLAIN_HASHES) or NO_HASHES
+    given = [row[name] for name in _GUIDS if name in row]
     named = any(row.get(name) for name in _GUIDS[:3])
-    texts = given if named else [*given, *(row.get(name) for name in _ALERT_GUIDS)]
+    texts = given if named else [*given, *(row[name] for name in _ALERT_GUIDS if name in row)]
     found = [text for text in map(parse_process_id, texts) if text]
     guid = next((text for text in found if not is_foreign(text)), None)
     strange = (*filter(is_foreign, found), *(v for v in given if isinstance(v, str) and "-" in v))
@@ -60,7 +65,7 @@ def _acting(row: Mapping[str, Any]) -> ObservableSet:
     return ObservableSet(
         Role.PROCESS, md5=hashes.md5, sha1=hashes.sha1, sha256=hashes.sha256, process_guid=guid,
         foreign_id=text_of(foreign), name=split_path(name or path or "") or None, path=path,
-        pid=next((pid for pid in (parse_pid(row.get(n)) for n in _PIDS) if pid is not None), None),
+        pid=next((pid for pid in (parse_pid(row[name]) for name in _PIDS if name in row) if pid is not None), None),
         host=first(row, *_HOSTS), user=first(row, "user", "username", "user_name"), cmdline=first(row, *_CMDLINES),
         started_at=first_time(row, *_STARTS), problems=hashes.problems,
         claimed=parse_binary(row, RecordKind.ALERT) if row.get("digsig_result") else None,
@@ -83,7 +88,7 @@ def _file(row: Mapping[str, Any]) -> list[ObservableSet]:
 
 
 def _parent(row: Mapping[str, Any], acting: ObservableSet) -> list[ObservableSet]:
-    hashes = _family(row, _PARENT_HASHES) or Hashes()
+    hashes = _family(row, _PARENT_HASHES) or NO_HASHES
     guid = parse_guid(first(row, "parent_process_guid", "parent_guid", "parent_id"))
     if hashes.md5 is None and hashes.sha256 is None and (guid is None or acting.process_guid is not None):
         return []
@@ -99,8 +104,8 @@ def _parent(row: Mapping[str, Any], acting: ObservableSet) -> list[ObservableSet
 def _family(row: Mapping[str, Any], names: Sequence[str]) -> Optional[Hashes]:
     """Return the hashes of one file, or None where no field of the family has anything."""
     given = [row[name] for name in names if name in row]
-    found = hashes_of(*given) if given else Hashes()
-    return found if found != Hashes() else None
+    found = hashes_of(*given) if given else NO_HASHES
+    return found if found != NO_HASHES else None
 
 
 def _flat(key: str) -> str:

@@ -18,6 +18,9 @@ def text_of(value: object) -> Optional[str]:
     """Return a value as text, the first of a list; None for nothing, objects and the words that mean *not known*."""
     if isinstance(value, list) and value:
         value = value[0]
+    if type(value) is str:  # as nearly all of them are
+        text = value.strip()
+        return text if text and text.lower() not in _ABSENT else None
     if value is None or isinstance(value, (Mapping, list, bool)):
         return None
     text = str(value).strip()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cbsigned import formats
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.enrichment import Sources, enrich
 from cbsigned.errors import AlertError
@@ -60,6 +61,17 @@ def test_every_format_gives_its_sets_when_it_is_named(case: Case) -> None:
     alert = parse_alert(case.record, case.source)
 
     assert case.sets == [told(s) for s in alert.sets]
+
+
+@given(data=st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_a_record_without_any_of_a_formats_signs_is_not_of_that_format(data: st.DataObject) -> None:
+    name, form = data.draw(st.sampled_from([(n, f) for n, f in formats._TABLE.items() if f.signs is not None]))
+    mixed = data.draw(st.lists(st.sampled_from([case.record for case in CASES]), min_size=1, max_size=6))
+
+    record = {key: value for one in mixed for key, value in one.items() if key not in form.signs}
+
+    assert not form.matches(record) or form.read(record) is None, name
 
 
 def test_every_format_has_an_example_and_a_description() -> None:
