@@ -101,9 +101,17 @@ class SourceTimeout(SourceUnavailable):
 
 
 class SourceBusy(SourceUnavailable):
-    """The source asked for a pause that is longer than the deadline allows."""
+    """The source asked for a pause that is longer than the deadline allows.
+
+    Attributes:
+        retry_after_s: How long a pause; None where it did not say.
+    """
 
     cause = Cause.RATE_LIMITED
+
+    def __init__(self, message: str, retry_after_s: Optional[float] = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SourceResponseError(SourceError):

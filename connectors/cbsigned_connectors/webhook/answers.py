@@ -141,7 +141,7 @@ def answer_of(wish: Wish, enrichments: Sequence[Enrichment], many: bool, ignored
     if wish.kind == "html":
         text = "\n".join(html_card(document, style=number == 0) for number, document in enumerate(documents))
         return Answer(text.encode("utf-8", "replace"), _HTML, told=told)
-    written = [json_bytes(_written(wish, document)) for document in documents]
+    written = [json_bytes(_written(wish, *pair)) for pair in zip(documents, enrichments)]
     return Answer(b'{"enrichments":[' + b",".join(written) + b"]}" if many else written[0], told=told)
 
 
@@ -186,9 +186,9 @@ def _plain(found: Enrichment) -> bytes:
     return enrichment_json(found, stale=_stale(found)).encode("ascii")
 
 
-def _written(wish: Wish, document: Document) -> Document:
+def _written(wish: Wish, document: Document, found: Enrichment) -> Document:
     if wish.kind == "ocsf":
-        return ocsf_event(document)
+        return ocsf_event(document, found.record)
     if wish.kind == "ecs":
         return ecs_fields(document)
     return {**document, "card": {name: _CARD[name](document) for name in wish.cards}}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Callable, Optional
 
-from cbsigned.errors import SourceError
+from cbsigned.errors import SourceBusy, SourceError
 from cbsigned.gaps import Cause
 from cbsigned.signing import BinarySource
 from cbsigned.timing import Deadline, format_time, utc_now
@@ -20,6 +21,7 @@ __all__ = ["Health"]
 
 _FRESH_S = 15.0
 _PROBE_S = 3.0
+_LONGEST_PAUSE_S = 86_400.0
 _NO_FILE = "00000000000000000000000000000001"
 _HARMLESS = frozenset({Cause.NOT_FOUND, Cause.UNSEARCHABLE, Cause.NOT_ASKED})
 
@@ -41,6 +43,7 @@ class Health:
         self._failure: Optional[str] = None
         self._known_at: Optional[float] = None
         self._at: Optional[datetime] = None
+        self._busy_until = 0.0
         self._probe: Optional[asyncio.Task[None]] = None
 
     def note(self, failure: Optional[SourceError]) -> None:
@@ -48,7 +51,16 @@ class Health:
         failed = failure is not None and failure.cause not in _HARMLESS
         with self._lock:
             self._failure = str(failure) if failed else None
+            if failure is None:
+                self._busy_until = 0.0
+            elif isinstance(failure, SourceBusy):
+                self._busy_until = self._clock() + min(failure.retry_after_s or 0.0, _LONGEST_PAUSE_S)
             self._known_at, self._at = self._clock(), utc_now()
+
+    def pause_s(self) -> int:
+        """Return for how many seconds more the source asked to be left alone: at most a day, 0 where it did not."""
+        with self._lock:
+            return max(0, math.ceil(self._busy_until - self._clock()))
 
     def source(self) -> SourceState:
         """Return whether the source answers, as last known; asks nobody."""

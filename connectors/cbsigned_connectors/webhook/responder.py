@@ -184,8 +184,7 @@ class Responder:
             return await asyncio.wait_for(ask.answer, max(0.0, deadline.remaining() - _spare_s(deadline) / 2))
         except asyncio.TimeoutError:
             late = SourceTimeout(
-                f"{self._sources.binaries.name} did not answer within {deadline.seconds:g} s. Ask again, or post with "
-                "mode=async, which has more time."
+                f"{self._sources.binaries.name} did not answer within {deadline.seconds:g} s. Ask again later."
             )
             return finish(self._enriched(readings, self._unasked(late), self._within(readings, 1.0)))
         finally:

@@ -8,19 +8,20 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Callable, Optional, Protocol, TypeVar, Union
 
 from cbsigned.alert import Alert
 from cbsigned.enrichment import Enrichment
 from cbsigned.formats import FieldMapping, Limits
+from cbsigned.gaps import Cause
 from cbsigned.render.document import Document
 from cbsigned.timing import Deadline
 from cbsigned_connectors.webhook.answers import Answer, Wish, answer_of, documents_of, json_bytes, signatures_of
 from cbsigned_connectors.webhook.asynchronous import answer_of_document, document_of_answer
 from cbsigned_connectors.webhook.callbacks import CallbackRefused, Callbacks
-from cbsigned_connectors.webhook.credentials import Network
+from cbsigned_connectors.webhook.credentials import Network, SenderSettings
 from cbsigned_connectors.webhook.health import Health
 from cbsigned_connectors.webhook.intake import Asked, Order, body_of, order_of, readings_of
 from cbsigned_connectors.webhook.job_model import Accepted, Conflict, Jobs, JobsError, JobState, Repeated
@@ -41,6 +42,8 @@ _POLL_AFTER_S = 2
 _INLINE_BYTES = 64 * 1024
 _INLINE_RECORDS = 16
 _JOB_THREADS = 8
+_FOR_WANT_OF_TIME = frozenset({Cause.TIMEOUT, Cause.NOT_ASKED})
+_LATER = "A job has more time: post with mode=async or Prefer: respond-async."
 
 
 class Recogniser(Protocol):
@@ -88,6 +91,7 @@ class Service:
         self.recent = Recent()
         self.bodies = Bodies(parts.bodies)
         self._rates = RateLimits()
+        self._on_page: dict[str, SenderSettings] = {}  # of those who signed in
         self._repeats = Repeats()
         self._pool = ThreadPoolExecutor(_JOB_THREADS, "webhook-jobs")
         self._limits = Limits(
@@ -113,12 +117,7 @@ class Service:
         found = self.parts.senders.recognise(headers, path_token, raw, time.time(), address)
         if isinstance(found, Refused):
             raise ProblemError(found.status, found.reason, headers=found.headers)
-        wait_s = self._rates.take(found.settings)
-        if wait_s > 0:
-            retry = {"Retry-After": str(math.ceil(wait_s))}
-            raise ProblemError(
-                429, "More requests than this sender may make. Send fewer, or lists of alerts.", (), retry
-            )
+        self._take(found.settings)
         try:
             self.bodies.check(found.settings, len(raw))
         except BodyRefused as exc:
@@ -131,15 +130,22 @@ class Service:
             return order_of(asked, self._limits)
         return await asyncio.to_thread(order_of, asked, self._limits)
 
-    async def enriched(self, order: Order, deadline: Deadline) -> Answer:
+    async def enriched(self, order: Order, deadline: Deadline, advice: str = "") -> Answer:
         """Return the answer to an order, asking whatever is not known.
+
+        Args:
+            advice: Added to the first gap that is there for want of time.
 
         Raises:
             ProblemError: See `answer_of`; 404 for a format that is not there; 503 where too much is waiting.
         """
         readings = await self._readings(order)
         ignored = any(reading.ignored for reading in readings)
-        answer = await self._asked(readings, deadline, lambda found: answer_of(order.wish, found, order.many, ignored))
+
+        def finish(found: list[Enrichment]) -> Answer:
+            return answer_of(order.wish, _advised(found, advice), order.many, ignored)
+
+        answer = await self._asked(readings, deadline, finish)
         if answer.told is not None:
             self.parts.metrics.answered(answer.told.statuses, answer.told.causes)
             if answer.told.bodies:
@@ -161,25 +167,28 @@ class Service:
             self.parts.metrics.repeated()
             return answer
         order = await self.order(asked)
-        answer = await (self.enriched(order, deadline) if order.key is None else self._keyed(order, deadline))
+        answer = await (self._now(order, deadline) if order.key is None else self._keyed(order, deadline))
         if digest is not None and _whole(answer):
             self._repeats.put(asked.sender.name, digest, answer)
         return answer
 
+    async def _now(self, order: Order, deadline: Deadline) -> Answer:
+        return await self.enriched(order, deadline, _LATER if self.parts.jobs is not None else "")
+
     async def _keyed(self, order: Order, deadline: Deadline) -> Answer:
         jobs = self.parts.jobs
         if jobs is None or order.key is None:
-            return await self.enriched(order, deadline)
+            return await self._now(order, deadline)
         try:
             taken = await self._kept(partial(jobs.accept, order.sender, order.key, order.digest, b"", own=True))
         except JobsError as exc:
             log.warning("Keys are not remembered for now: %s", exc)
-            return await self.enriched(order, deadline)
+            return await self._now(order, deadline)
         if not isinstance(taken, Accepted):
             return self._known(taken)
         answer = None
         try:
-            answer = await self.enriched(order, deadline)
+            answer = await self._now(order, deadline)
         finally:
             await self._settled(jobs, taken.id, answer)
         return answer
@@ -251,10 +260,14 @@ class Service:
     def sign_in(self, token: str, address: Optional[str]) -> Optional[str]:
         """Return the name of the sender that a bearer token proves; see `PageState`."""
         found = self.parts.senders.recognise({"authorization": f"Bearer {token}"}, None, b"", time.time(), address)
-        return found.name if isinstance(found, Sender) else None
+        if not isinstance(found, Sender):
+            return None
+        self._on_page[found.name] = found.settings
+        return found.name
 
     async def look_up(self, sender: str, body: bytes) -> Sequence[Document]:
-        """Return the enrichments of every alert in a body; see `PageState`."""
+        """Return the enrichments of every alert in a body, as one request of the sender's; see `PageState`."""
+        self._take(self._on_page[sender])
         records = body_of(body, {"content-type": "application/json"}, self._limits).records
         readings = await self._readings(Order(sender, records, True, None, Wish(), None, b""))
         return await self._asked(readings, Deadline(self.parts.deadline_s), documents_of)
@@ -262,6 +275,16 @@ class Service:
     def sources(self) -> Sequence[SourceState]:
         """Return whether each source answers; see `PageState`."""
         return self.parts.health.sources()
+
+    def _take(self, sender: SenderSettings) -> None:
+        wait_s = math.ceil(self._rates.take(sender))
+        if wait_s > 0:
+            raise ProblemError(
+                429,
+                f"{sender.name} has made as many requests as it may for now. Try again in {wait_s} s; many alerts or "
+                "hashes at once are one request.",
+                headers={"Retry-After": str(wait_s)},
+            )
 
     async def _readings(self, order: Order) -> list[Reading]:
         small = len(order.records) <= _INLINE_RECORDS
@@ -275,6 +298,10 @@ class Service:
             return await self.parts.responder.answer(readings, deadline, finish)
         except TooBusy as exc:
             raise ProblemError(503, str(exc), headers={"Retry-After": str(exc.retry_after_s)}) from None
+        except ProblemError as exc:  # of `finish`
+            if "Retry-After" in exc.headers:
+                exc.headers["Retry-After"] = str(max(int(exc.headers["Retry-After"]), self.parts.health.pause_s()))
+            raise
 
     def _check_callback(self, url: str) -> None:
         if self.parts.callbacks is None:
@@ -304,6 +331,21 @@ class Service:
                 await self._kept(partial(jobs.release, job_id))
         except JobsError as exc:
             log.warning("The key of a request is not remembered: %s", exc)
+
+
+def _advised(found: list[Enrichment], advice: str) -> list[Enrichment]:
+    """Return enrichments with advice in the first gap of each that more time might fill."""
+    if not advice:
+        return found
+    advised = []
+    for enrichment in found:
+        at = next((n for n, gap in enumerate(enrichment.gaps) if gap.cause in _FOR_WANT_OF_TIME), None)
+        if at is not None:
+            gaps = list(enrichment.gaps)
+            gaps[at] = replace(gaps[at], reason=f"{gaps[at].reason} {advice}")
+            enrichment = replace(enrichment, gaps=tuple(gaps))
+        advised.append(enrichment)
+    return advised
 
 
 def _whole(answer: Answer) -> bool:

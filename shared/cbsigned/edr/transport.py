@@ -147,7 +147,8 @@ class EdrClient:
             if asked_s is not None and asked_s > deadline.remaining():
                 raise SourceBusy(
                     f"{self.host} asks us to wait {asked_s:.0f} s, longer than the {deadline.remaining():.1f} s left. "
-                    "Try again later, or raise the time limit (deadline_s)."
+                    "Try again later, or raise the time limit (deadline_s).",
+                    asked_s,
                 )
             wait_s = self._wait_s(attempt, asked_s)
             if attempt >= self._settings.retries or wait_s >= deadline.remaining():

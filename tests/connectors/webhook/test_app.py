@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -135,6 +136,21 @@ class TestAlerts:
         assert "enrichments" in client.post("/v1/alerts?format=ocsf", procmon).json()
         assert "card" in client.post("/v1/alerts?card=markdown", procmon).json()
 
+    def test_an_ocsf_event_comes_back_with_what_was_found_out(self) -> None:
+        file = {"name": "a.exe", "hashes": [{"algorithm_id": 1, "value": md5_of(1)}]}
+        event = {"class_uid": 2004, "metadata": {"version": "1.5.0", "uid": "7"}, "message": "as it came",
+                 "evidences": [{"process": {"file": file}}]}  # fmt: skip
+
+        with serving(Recording({md5_of(1): [document(md5=md5_of(1))]})) as client:
+            found = client.post("/v1/alerts?format=ocsf", [event, ALERT]).json()["enrichments"]
+
+        assert {name: found[0][name] for name in ("class_uid", "metadata", "message")} == {
+            name: event[name] for name in ("class_uid", "metadata", "message")
+        }
+        assert found[0]["evidences"][0]["process"]["file"]["signature"]["state"] == "Valid"
+        assert found[0]["enrichments"][0]["value"] == md5_of(1)
+        assert list(found[1]) == ["enrichments"]
+
 
 class TestQuestions:
     def test_files_by_hash(self, client: Client, procmon: dict[str, Any]) -> None:
@@ -194,6 +210,20 @@ class TestWho:
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
 
+    def test_the_page_takes_from_the_senders_rate_and_says_when_there_is_none(self) -> None:
+        slow = SenderSettings("slow", Scheme.BEARER, (Secret("x", TOKEN.encode()),), per_minute=1, burst=2)
+
+        with serving(Recording(), senders=Senders([slow])) as client:
+            page = client.session.post(client.url + "/page/sign-in", data={"token": TOKEN}).text
+            form = {"form_token": re.findall(r'name="form_token" value="([^"]+)"', page)[0], "paste": md5_of(1)}
+            looked_up = [client.session.post(client.url + "/page/look-up", data=form) for _ in range(3)]
+            posted = client.post("/v1/alerts", ALERT)
+
+        assert [answer.status_code for answer in (*looked_up, posted)] == [200, 200, 429, 429]
+        assert "slow has made as many requests as it may for now. Try again in" in looked_up[-1].text
+        assert md5_of(1) in looked_up[-1].text  # need not be pasted again
+        assert int(looked_up[-1].headers["Retry-After"]) <= 60
+
     def test_a_senders_own_body_limit_holds(self) -> None:
         small = SenderSettings("small", Scheme.BEARER, (Secret("x", TOKEN.encode()),), max_body_bytes=50)
 
@@ -205,19 +235,21 @@ class TestSource:
     """The EDR fails in every way, and callers get what alert-formats §7 says, within the deadline."""
 
     @pytest.mark.parametrize(
-        ("fault", "status"),
+        ("fault", "status", "again_s"),
         [
-            (Fault(status=502), 502),
-            (Fault(status=401), 502),
-            (Fault(body=LOGIN_PAGE), 502),
-            (Fault(body=b'{"results": [{"md5": "', kind="application/json", mode="cut"), 502),
-            (Fault(mode="close"), 502),
-            (Fault(status=429, headers={"Retry-After": "120"}), 503),
+            (Fault(status=502), 502, "30"),
+            (Fault(status=401), 502, "30"),
+            (Fault(body=LOGIN_PAGE), 502, "30"),
+            (Fault(body=b'{"results": [{"md5": "', kind="application/json", mode="cut"), 502, "30"),
+            (Fault(mode="close"), 502, "30"),
+            (Fault(status=429, headers={"Retry-After": "12"}), 503, "30"),
+            (Fault(status=429, headers={"Retry-After": "120"}), 503, "120"),
+            (Fault(status=503, headers={"Retry-After": "999999999"}), 503, "86400"),
         ],
-        ids=["down", "refused", "login page", "half an answer", "hangs up", "throttles"],
+        ids=["down", "refused", "login page", "half an answer", "hangs up", "throttles", "for long", "for ever"],
     )
     def test_nothing_known_is_502_or_503_and_recovery_is_automatic(
-        self, edr: EdrServer, fault: Fault, status: int
+        self, edr: EdrServer, fault: Fault, status: int, again_s: str
     ) -> None:
         with over_edr(edr) as served:
             edr.fail("binary", fault)
@@ -225,7 +257,7 @@ class TestSource:
             edr.heal()
             healed = served.client.post("/v1/alerts", ALERT)
 
-        assert (failed.status_code, failed.headers["Retry-After"]) == (status, "30")
+        assert (failed.status_code, failed.headers["Retry-After"]) == (status, again_s)
         assert (healed.status_code, healed.json()["status"]) == (200, "Signed")
 
     def test_what_is_cached_is_answered_while_the_edr_is_down(self, edr: EdrServer) -> None:
@@ -252,6 +284,7 @@ class TestSource:
 
         assert (answer.status_code, answer.json()["complete"]) == (200, False)
         assert "within" in answer.json()["gaps"][0]["reason"]
+        assert "async" not in answer.text  # there are no jobs
         assert took < 3
 
 
@@ -284,6 +317,18 @@ class TestLater:
         assert (accepted.status_code, accepted.json()["status_url"]) == (202, accepted.headers["Location"])
         assert int(accepted.headers["Retry-After"]) > 0
         assert (answer.status_code, answer.json()["status"]) == (200, "Signed")
+
+    def test_who_has_no_time_is_told_of_jobs_and_a_job_is_not(self, edr: EdrServer, jobs: FileJobs) -> None:
+        with over_edr(edr, deadline_s=0.4, job_deadline_s=0.4, jobs=jobs) as served:
+            edr.fail("binary", Fault(mode="silent"))
+            accepted = served.client.post("/v1/alerts?mode=async", ALERT)
+            at_once = served.client.post("/v1/alerts", ALERT).json()
+            later = self.wait(served.client, accepted.headers["Location"]).json()
+            edr.stopping.set()
+
+        reasons = [found["gaps"][0]["reason"] for found in (at_once, later)]
+        assert all("within" in reason for reason in reasons)
+        assert ["mode=async or Prefer: respond-async" in reason for reason in reasons] == [True, False]
 
     def test_the_same_alert_again_is_the_same_job(self, jobs: FileJobs) -> None:
         with serving(Recording(), jobs=jobs) as client:

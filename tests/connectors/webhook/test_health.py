@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import pytest
 
-from cbsigned.errors import BinaryNotFound, SourceError, SourceTimeout, SourceUnavailable
+from cbsigned.errors import BinaryNotFound, SourceBusy, SourceError, SourceTimeout, SourceUnavailable
 from cbsigned.signing import BinaryAnswers
 from cbsigned.timing import Deadline
 from cbsigned_connectors.webhook.health import Health
@@ -47,6 +47,19 @@ def test_a_source_that_nobody_asked_is_tried() -> None:
     assert health.source().works is None
     assert readiness(health)[0]
     assert len(source.hash_calls) == 1
+
+
+def test_a_pause_that_the_source_asked_for_is_kept_until_it_is_over_or_an_answer_comes() -> None:
+    clock = Clock()
+    health = Health(Recording(), clock=clock)
+    pauses = [health.pause_s()]
+    for failure, seconds in ((SourceBusy("429", 90.5), 0), (SourceUnavailable("breaker"), 60), (None, 0),
+                             (SourceBusy("429", 10), 11), (SourceBusy("429"), 0)):  # fmt: skip
+        health.note(failure)
+        clock.now += seconds
+        pauses.append(health.pause_s())
+
+    assert pauses == [0, 91, 31, 0, 0, 0]
 
 
 def test_a_source_that_is_down_is_named_with_the_reason() -> None:

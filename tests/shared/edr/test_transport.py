@@ -361,6 +361,7 @@ def test_retry_after_beyond_the_deadline_is_told_at_once(start: Start, client: C
 
     assert isinstance(error, SourceBusy)
     assert "asks us to wait 120 s" in str(error)
+    assert error.retry_after_s == 120
     assert asked.sleeps == []
 
 
