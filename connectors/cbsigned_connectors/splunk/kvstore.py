@@ -37,8 +37,9 @@ _JSON = [("Content-Type", "application/json")]
 class KvStore:
     """One splunkd's KV store, seen from the app's namespace.
 
-    After a failure it is left alone for `pause_s`. Writes are done one after the other in a thread; where too
-    many wait, the newest are not done.
+    After a failure it is left alone for `pause_s`, and nobody waits for it until it has worked again: whether it
+    does is found out in the thread that writes, one thing after the other. Where too much waits there, the newest is
+    not done.
 
     Args:
         connect: Returns splunklib's client, with a time limit for each request; called for each use.
@@ -61,7 +62,11 @@ class KvStore:
         return "ok" if self._again_at is None else "failed; answers are right, only slower"
 
     def find(self, collection: str, keys: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Return the documents with these keys, as many as can be read within some seconds; never raises."""
+        """Return the documents with these keys, as many as can be read within some seconds; never raises.
+
+        After a failure there are none until the store has answered beside the searches: a store that hangs would
+        otherwise cost one of them its time limit after each pause.
+        """
         found: list[Mapping[str, Any]] = []
 
         def read(service: Any, keys: Sequence[str]) -> None:
@@ -69,6 +74,9 @@ class KvStore:
             answer = self._post(service, collection, "batch_find", queries)
             found.extend(d for documents in answer for d in documents if isinstance(d, Mapping))
 
+        if self._again_at is not None:
+            self._later(lambda: self._in_parts(read, keys[:1], 1, _READ_PATIENCE_S))
+            return []
         self._in_parts(read, keys, _KEYS_PER_QUERY * _QUERIES_PER_REQUEST, _READ_PATIENCE_S)
         return found
 

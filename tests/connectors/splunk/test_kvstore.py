@@ -126,6 +126,7 @@ def test_a_broken_store_costs_speed_and_one_warning(
     state = store.state
     clock.now += 61
     assert cache.get_many(["a"]) == {}
+    store.flush()
 
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert (asked, len(splunkd.requests)) == (1, 2)
@@ -155,6 +156,33 @@ def test_a_store_that_does_not_answer_is_left_in_time(splunkd: SmallSplunkd, clo
 
     assert KvStoreCache(store, clock).get_many(["a"]) == {}
     assert "failed" in store.state
+
+
+def test_only_the_first_search_waits_for_a_store_that_hangs(splunkd: SmallSplunkd, clock: Clock) -> None:
+    """A store that did not answer cost one search a minute the time limit of 5 s."""
+    splunkd.collections["cbsigned_cache"] = {"a": {"_key": "a", "value": "text", "expires_at": 9e12}}
+    askers: list[threading.Thread] = []
+
+    def connecting() -> Any:
+        askers.append(threading.current_thread())
+        return connect(Splunkd(splunkd.uri, SYSTEM_TOKEN), timeout_s=20 if splunkd.delay.is_set() else 0.1)
+
+    store = KvStore(connecting, clock=clock)
+    cache = KvStoreCache(store, clock)
+    splunkd.delay.clear()
+    cache.get_many(["a"])
+    for _ in range(5):
+        clock.now += 61
+        for _ in range(3):
+            assert cache.get_many(["a"]) == {}
+        assert store.flush()
+    splunkd.delay.set()
+    clock.now += 61
+    assert cache.get_many(["a"]) == {}
+    assert store.flush()
+
+    assert cache.get_many(["a"])["a"][0] == "text"
+    assert [asker is threading.current_thread() for asker in askers] == [True, *[False] * 6, True]
 
 
 @pytest.mark.parametrize("answer", [b"", b"<html>", b"[1, 2]", b"{}", b"null", b"[[1], null]"])
