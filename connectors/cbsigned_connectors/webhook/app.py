@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from cbsigned import __version__
 from cbsigned.timing import Deadline
@@ -39,6 +41,7 @@ _ORIGIN = re.compile(r"[A-Za-z0-9.:*_-]{1,253}", re.ASCII)
 _MODES = ("sync", "async")
 _STOP_S = 20.0
 _PLAIN = Wish()
+_HEADERS = "cbsigned.headers"
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -108,7 +111,7 @@ class _Api:
             ("/metrics", "GET", self.metrics),
         ):
             methods = [method, "OPTIONS"] if handler == self.alerts else [method]
-            app.router.add_route(path, _named(path, handler), methods=methods)
+            app.router.routes.append(Route(path, _Endpoint(path, handler), methods=methods))
 
     async def alerts(self, request: Request) -> Response:
         """Enrich alerts: of a format that is detected or named, from a sender that may be known by the path alone."""
@@ -117,8 +120,8 @@ class _Api:
         deadline = Deadline(self._parts.deadline_s)
         source, token = request.path_params.get("source"), request.path_params.get("token")
         raw, sender = await self._received(request, token)
-        asked = Asked(raw, _headers(request), sender, source, _wish(request))
-        callback = request.query_params.get("callback_url")
+        asked = Asked(raw, dict(_headers(request).items()), sender, source, _wish(request))
+        callback = request.query_params.get("callback_url") if request.scope["query_string"] else None
         if _asynchronous(request):
             return _response(await self._service.accepted(await self._service.order(asked), callback))
         if callback is not None:
@@ -174,40 +177,54 @@ class _Api:
     async def _received(self, request: Request, token: Optional[str]) -> tuple[bytes, Sender]:
         """Return the raw body and who sent it; nothing in it is read before."""
         try:
-            raw = await self._service.bodies.read(request.stream(), request.headers.get("content-length"))
+            raw = await self._service.bodies.read(request.stream(), _headers(request).get("content-length"))
         except BodyRefused as exc:
             retry = {"Retry-After": str(exc.retry_after_s)} if exc.retry_after_s is not None else {}
             raise ProblemError(exc.status, str(exc), headers=retry) from None
         address = request.client.host if request.client else None
-        sender = self._service.recognised(request.headers, token, raw, address)
+        sender = self._service.recognised(_headers(request), token, raw, address)
         request.state.sender = sender.name
         return raw, sender
 
 
-def _named(path: str, handler: _Handler) -> _Handler:
-    """Return a handler that leaves its route's pattern for the log and the counters."""
+class _Endpoint:
+    """An ASGI application of one handler, which leaves its route's pattern for the log and the counters.
 
-    async def serve(request: Request) -> Response:
-        request.scope["cbsigned.route"] = path
-        return await handler(request)
+    As such Starlette calls it directly; around a function it puts a second net for exceptions, which has a price.
+    """
 
-    return serve
+    def __init__(self, path: str, handler: _Handler) -> None:
+        self._path, self._handler = path, handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope["cbsigned.route"] = self._path
+        response = await self._handler(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 def _wish(request: Request) -> Wish:
-    if not request.scope["query_string"] and request.headers.get("accept", JSON) in (JSON, "*/*"):
+    if not request.scope["query_string"] and _headers(request).get("accept", JSON) in (JSON, "*/*"):
         return _PLAIN  # as machines ask
     return wish_of(request.query_params, request.headers.get("accept"))
 
 
 def _headers(request: Request) -> Mapping[str, str]:
-    """Return the headers by lower-case name, as the server hands them over."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+    """Return the headers by lower-case name; where one came twice, all of them, as the framework tells them.
+
+    Decoded once: the framework does it again for each that is looked at.
+    """
+    found: Optional[Mapping[str, str]] = request.scope.get(_HEADERS)
+    if found is None:
+        raw = request.scope["headers"]
+        found = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+        found = request.scope[_HEADERS] = found if len(found) == len(raw) else request.headers
+    return found
 
 
 def _asynchronous(request: Request) -> bool:
     """Whether the caller wants its answer later: `mode` says so, else `Prefer`."""
-    if not request.scope["query_string"] and "prefer" not in request.headers:
+    if not request.scope["query_string"] and "prefer" not in _headers(request):
         return False
     mode = request.query_params.get("mode")
     if mode is not None and mode not in _MODES:

@@ -132,9 +132,8 @@ def readings_of(order: Order, mappings: Optional[Mapping[str, FieldMapping]]) ->
     Raises:
         ProblemError: 404 where the format that is named is not there.
     """
-    known = {**FORMATS, **(mappings or {})}
-    if order.source is not None and order.source not in known:
-        raise ProblemError(404, str(UnknownFormat(order.source, known)))
+    if order.source is not None and order.source not in FORMATS and order.source not in (mappings or {}):
+        raise ProblemError(404, str(UnknownFormat(order.source, {**FORMATS, **(mappings or {})})))
     return [_reading(record, order.source, mappings) for record in order.records]
 
 

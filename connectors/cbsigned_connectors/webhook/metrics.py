@@ -130,8 +130,10 @@ class CountedCache(TieredCache[_V]):
     def get_many(self, keys: Sequence[str]) -> dict[str, _V]:
         """Return what is known and not expired."""
         found = self._inner.get_many(keys)
-        self._hits.inc(len(found))
-        self._misses.inc(len(keys) - len(found))
+        if found:
+            self._hits.inc(len(found))
+        if len(found) < len(keys):
+            self._misses.inc(len(keys) - len(found))
         return found
 
     def put_many(self, items: Mapping[str, tuple[_V, float]]) -> None:

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Optional, Union
 from urllib.parse import parse_qsl
 
@@ -104,6 +105,7 @@ def read_body(body: bytes, headers: Optional[Mapping[str, str]] = None, limits: 
     return _opened(items, many, limits)
 
 
+@lru_cache(maxsize=64)
 def _content_type(value: str) -> tuple[str, Optional[str]]:
     """Return (type, encoding to decode with or None); a type that holds no JSON is refused."""
     kind = value.partition(";")[0].strip().lower()
@@ -169,6 +171,11 @@ def _too_large(limits: Limits) -> BodyError:
 def _decoded(body: bytes, charset: Optional[str]) -> str:
     """Return a body as text: by its mark, its character set, as UTF-8, and as latin-1 where nothing else fits."""
     marked = next((name for mark, name in _MARKS if body.startswith(mark)), None)
+    if marked is None and charset in (None, "utf-8"):
+        try:
+            return body.decode()  # as nearly all of them come; looking for a mark once more takes much longer
+        except UnicodeDecodeError:
+            return body.decode("latin-1")
     for name in (marked, charset, "utf-8"):
         if name is not None:
             try:
