@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook docs splunk appinspect clean
+.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook docs splunk appinspect schemathesis clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -54,6 +54,13 @@ appinspect: splunk .venvs/appinspect/installed  ## let Splunk's AppInspect exami
 .venvs/appinspect/installed:
 	$(PYTHON) -m venv .venvs/appinspect
 	.venvs/appinspect/bin/python -m pip install --quiet --disable-pip-version-check 'splunk-appinspect>=4.3,<4.4'
+	touch $@
+
+schemathesis: .venvs/schemathesis/installed  ## the tool that tests the webhook by its OpenAPI document
+
+.venvs/schemathesis/installed:
+	$(PYTHON) -m venv .venvs/schemathesis
+	.venvs/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.4,<4.33'
 	touch $@
 
 $(VENV)/dev: $(VENV)/installed
