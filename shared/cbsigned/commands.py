@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from cbsigned.binary import Signature, unknown_signature
 from cbsigned.cli import Context, ExitCode, common_options, process_id_of
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import ConfigError
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
-from cbsigned.observables import parse_md5, parse_sha256, printable, read_hashes
+from cbsigned.observables import parse_md5, parse_sha256
 from cbsigned.output import write_output
 from cbsigned.render.csv import LINEAGE_COLUMNS, csv_lines, lineage_rows
 from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document
@@ -24,6 +23,7 @@ from cbsigned.render.marks import ordered, word
 from cbsigned.render.svg import svg_lineage
 from cbsigned.render.table import table
 from cbsigned.render.text import card, lineage_text
+from cbsigned.signing import not_a_hash
 from cbsigned.timing import Deadline, utc_now
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _signed(args: argparse.Namespace, context: Context) -> int:
     names = {known: {name.lower() for name in args.name} for _text, known in asked if known}
     found = statuses_of(names, context.sources(), settings, Deadline(settings.deadline_s)) if names else {}
     now = utc_now()
-    answers = [found[known] if known else _no_hash(text) for text, known in asked]
+    answers = [found[known] if known else not_a_hash(text) for text, known in asked]
     rows = [{"asked": text, **signature_document(answer, now)} for (text, _known), answer in zip(asked, answers)]
     context.emit(rows, ["asked", "status", "publisher", "signed_at", "reason"])
     failures = [answer.reason for answer in found.values() if answer.cause.failed]
@@ -278,17 +278,6 @@ def _say_failures(reasons: Iterable[str], context: Context) -> None:
         context.say(f"cbsigned: {reason}")
     if len(told) > _MOST_FAILURES:
         context.say("cbsigned: more look-ups failed for other reasons; each answer has its own.")
-
-
-def _no_hash(text: str) -> Signature:
-    shown = printable(text, 70)
-    if read_hashes(text).sha1:
-        reason = f"{shown} is a SHA-1, and Carbon Black cannot be asked by SHA-1. Use the MD5 or SHA-256."
-        return unknown_signature("", Cause.UNSEARCHABLE, reason)
-    if text and not text.strip("0"):
-        return unknown_signature("", Cause.BAD_OBSERVABLE, f"{shown} is all zeros, which stands for no file.")
-    reason = f"{shown} is neither an MD5 (32 hex digits) nor a SHA-256 (64), so it was not asked for."
-    return unknown_signature("", Cause.BAD_OBSERVABLE, reason)
 
 
 def _lineage(args: argparse.Namespace, context: Context) -> int:

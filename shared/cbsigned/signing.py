@@ -12,10 +12,11 @@ from cbsigned.binary import BinaryRecord, Certainty, Evidence, Signature, read_s
 from cbsigned.cache import TieredCache
 from cbsigned.errors import SourceError
 from cbsigned.gaps import Cause
+from cbsigned.observables import printable, read_hashes
 from cbsigned.status import SigningStatus
 from cbsigned.timing import Deadline, utc_now
 
-__all__ = ["BinaryAnswers", "BinarySource", "JointSource", "Life", "joint_statuses", "signing_statuses"]
+__all__ = ["BinaryAnswers", "BinarySource", "JointSource", "Life", "joint_statuses", "not_a_hash", "signing_statuses"]
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,18 @@ def joint_statuses(
     _keep(cache, keys, fresh, life)
     found.update(fresh)
     return found
+
+
+def not_a_hash(text: str) -> Signature:
+    """Return *Unknown* for a text that cannot be asked for as a hash, and why."""
+    shown = printable(text, 70)
+    if read_hashes(text).sha1:
+        reason = f"{shown} is a SHA-1, and Carbon Black cannot be asked by SHA-1. Use the MD5 or SHA-256."
+        return unknown_signature("", Cause.UNSEARCHABLE, reason)
+    if text and not text.strip("0"):
+        return unknown_signature("", Cause.BAD_OBSERVABLE, f"{shown} is all zeros, which stands for no file.")
+    reason = f"{shown} is neither an MD5 (32 hex digits) nor a SHA-256 (64), so it was not asked for."
+    return unknown_signature("", Cause.BAD_OBSERVABLE, reason)
 
 
 def _joint(

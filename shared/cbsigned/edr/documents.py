@@ -15,7 +15,15 @@ from cbsigned.lineage import Relatives, Sighting
 from cbsigned.observables import parse_guid, short_host
 from cbsigned.process import Process, parse_process
 
-__all__ = ["by_hash", "candidates_of", "children_of", "joint_query", "processes_of", "sighting_query"]
+__all__ = [
+    "by_hash",
+    "candidates_of",
+    "children_of",
+    "joint_query",
+    "processes_in",
+    "processes_of",
+    "sighting_query",
+]
 
 _START_SLACK = timedelta(seconds=5)
 _DAY = timedelta(days=1)
@@ -81,6 +89,11 @@ def children_of(found: Found, parents: Sequence[str], limit: int, source: str) -
             gap = Gap(f"children of {parent}", Cause.UNREADABLE, str(_unreadable(source, len(nameless))))
         answers[parent] = Relatives(nodes, total, gap)
     return answers
+
+
+def processes_in(documents: Iterable[Mapping[str, Any]]) -> list[Process]:
+    """Return the processes of a search, each made of all its documents, in order; those without a guid are left out."""
+    return list(_merged(documents)[0].values())
 
 
 def sighting_query(sighting: Sighting, version: ServerVersion) -> Query:

@@ -33,6 +33,7 @@ __all__ = [
     "hash_clause",
     "moved",
     "prefix_clause",
+    "without",
 ]
 
 MAX_CLAUSES = 200
@@ -158,6 +159,20 @@ def any_of(parts: Iterable[Query]) -> Query:
 def all_of(parts: Iterable[Query]) -> Query:
     """Return what finds only what every part finds."""
     return _join("and", parts)
+
+
+def without(part: Query) -> Query:
+    """Return what finds everything that `part`, one clause, does not find; for use within `all_of`.
+
+    Raises:
+        ValueError: The part has several clauses, or is negated already.
+
+    References:
+        - cb-edr-api §4.1 (`-` before a clause)
+    """
+    if part.operator or part.text.startswith("-"):
+        raise ValueError(f"{part.text[:60]} is not one plain clause")
+    return Query(f"-{part.text}", part.clauses)
 
 
 def _join(operator: str, parts: Iterable[Query]) -> Query:

@@ -24,10 +24,13 @@ from cbsigned.edr.search import (
     search,
     side_by_side,
 )
+from cbsigned.edr.seen import seen_on
 from cbsigned.edr.transport import EdrClient, Parameter
 from cbsigned.errors import SourceError, SourceResponseError, SourceTimeout
+from cbsigned.gaps import Gap
 from cbsigned.lineage import Relatives, Sighting
 from cbsigned.process import Process
+from cbsigned.seen import Seen, not_seen
 from cbsigned.timing import Deadline
 
 __all__ = ["EdrSource"]
@@ -114,9 +117,7 @@ class EdrSource:
 
         def searchable(file_hash: str, version: ServerVersion) -> Query:
             if len(file_hash) == 64 and not version.sha256 and not self._assumed:
-                raise Unsearchable(
-                    f"{self._client.host} ({version}) cannot be searched by SHA-256, which needs 6.3. Map the MD5 too."
-                )
+                raise Unsearchable(_no_sha256(self._client.host, version))
             return hash_clause(file_hash)
 
         return self._answers(hashes, deadline, searchable, plan, ask)
@@ -234,6 +235,16 @@ class EdrSource:
         version = self.version(deadline)
         return search_page(self._client, BINARY, query, version, deadline, start=start, rows=rows, sort=sort)
 
+    def seen(self, file_hash: str, rows: int, deadline: Deadline) -> Seen:
+        """Return where a file was seen; see `SeenSource` and `seen_on`."""
+        try:
+            version = self.version(deadline)
+            if len(file_hash) == 64 and not version.sha256 and not self._assumed:
+                raise Unsearchable(_no_sha256(self._client.host, version))
+            return seen_on(self._client, file_hash, rows, version, deadline)
+        except SourceError as exc:
+            return not_seen(file_hash, Gap(f"where {file_hash} was seen", exc.cause, str(exc)))
+
     def activity(
         self,
         guid: str,
@@ -321,6 +332,10 @@ class EdrSource:
             )
         log.debug("%s is version %s", self._client.host, version)
         return version
+
+
+def _no_sha256(host: str, version: ServerVersion) -> str:
+    return f"{host} ({version}) cannot be searched by SHA-256, which needs 6.3. Map the MD5 too."
 
 
 def _plain(version: ServerVersion) -> dict[str, Parameter]:

@@ -19,12 +19,14 @@ from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import ProcessAnswers, Relatives
 from cbsigned.observables import is_foreign, short_host
 from cbsigned.process import Process
+from cbsigned.seen import Seen
 from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers
 from cbsigned.store.database import open_reader, readable_error
 from cbsigned.store.events import milliseconds
 from cbsigned.store.ids import pack
 from cbsigned.store.records import PROCESS_SQL, RECORD_SQL, process_of, record_of
+from cbsigned.store.seen import seen_in
 from cbsigned.timing import Deadline
 
 __all__ = ["StoreSource"]
@@ -132,6 +134,10 @@ class StoreSource:
             - cb-edr-api §4.2 (text), §4.7 (join), §6
         """
         return self._in_chunks(pairs, deadline, self._joint_hits)
+
+    def seen(self, file_hash: str, rows: int, deadline: Deadline) -> Seen:
+        """Return where a file was seen; see `SeenSource`."""
+        return seen_in(self._path, file_hash, rows, deadline)
 
     def _in_chunks(
         self, keys: Sequence[_K], deadline: Deadline,
