@@ -269,7 +269,14 @@ _CONTACT = (
     *_FOUND,
 )
 _RELATION = (
-    Output("total", _INTEGER, "How many processes, as far as the source tells.", 3, unit="processes"),
+    Output(
+        "total",
+        _INTEGER,
+        "How many processes, as far as the source tells; null where it could not say.",
+        3,
+        True,
+        unit="processes",
+    ),
     *under("rows[]", _CONTACT),
     Output("gap", _TEXT, "Why some or all are missing.", "No answer within 30 s.", True),
 )
