@@ -48,6 +48,7 @@ def manifest(platform: str) -> Any:
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     sys.path.insert(0, str(HERE))
     try:
         spec.loader.exec_module(module)
