@@ -13,16 +13,28 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
 from cbsigned.samples import sample_path
 
-__all__ = ["CASES", "DEEP_GUID", "TOKEN", "WRITTEN_MD5", "Edr", "comparable", "expected", "running_edr"]
+__all__ = [
+    "CASES",
+    "DEEP_GUID",
+    "TOKEN",
+    "UNKNOWN_GUID",
+    "WRITTEN_MD5",
+    "Edr",
+    "comparable",
+    "expected",
+    "guid_at",
+    "running_edr",
+]
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
-DEEP_GUID = "00000063-0000-1000-01d2-e5000000000c"
+UNKNOWN_GUID = "00000063-0000-2000-01d2-e50000000099"
 WRITTEN_MD5 = "b0a3ecc9eaa2521ddea2fc067785b84e"
 """Of a file of the sample telemetry that one process wrote and another ran."""
 _DEPTH = 13
@@ -35,9 +47,15 @@ _WORDS = ("Signed", "Unsigned", "Expired", "Bad Signature", "Untrusted Root", "E
 _VOLATILE = frozenset(("enriched_at", "age_s", "read_at", "card"))
 
 
-def _guid(depth: int) -> str:
-    """Return the guid of the process so many steps above the deepest one."""
-    return f"00000063-0000-1000-01d2-e500000000{_DEPTH - 1 - depth:02x}"
+def guid_at(depth: int) -> str:
+    """Return the guid of the process so many steps above the deepest one, as a sensor makes it."""
+    ticks = int((_started(depth).timestamp() + 11_644_473_600) * 10_000_000)
+    high, low = divmod(ticks, 1 << 32)
+    return f"00000063-0000-{4096 + depth:04x}-{high >> 16:04x}-{high & 0xFFFF:04x}{low:08x}"
+
+
+def _started(depth: int) -> datetime:
+    return datetime(2017, 6, 14, 10, 59 - depth, tzinfo=timezone.utc)
 
 
 def _md5(depth: int) -> str:
@@ -47,14 +65,14 @@ def _md5(depth: int) -> str:
 def deep_documents() -> Iterator[dict[str, Any]]:
     """Yield process and binary documents of a lineage that is as deep and as hostile as they come."""
     for depth, name in enumerate(reversed(_NAMES)):
-        parent = {"parent_id": _guid(depth + 1)} if depth + 1 < _DEPTH else {}
+        parent = {"parent_id": guid_at(depth + 1)} if depth + 1 < _DEPTH else {}
         long = "-enc " + "QUJD" * 1000 if depth == 1 else "--flag '<b>&amp;\"'"
         yield {
-            "id": _guid(depth), "unique_id": f"{_guid(depth)}-000000000001", "segment_id": 1, "process_name": name,
+            "id": guid_at(depth), "unique_id": f"{guid_at(depth)}-000000000001", "segment_id": 1, "process_name": name,
             "path": f"c:\\users\\<b>lab</b>\\{name}", "process_md5": _md5(depth), "process_pid": 4096 + depth,
             "parent_name": _NAMES[_DEPTH - 2 - depth] if parent else "", "parent_pid": 4097 + depth if parent else 0,
             "hostname": "LAB<script>", "username": "LAB\\<i>analyst</i>", "cmdline": f"{name} {long}", "sensor_id": 99,
-            "start": f"2017-06-14T10:{59 - depth:02d}:00.000Z", "os_type": "windows", "group": "default group",
+            "start": f"{_started(depth):%Y-%m-%dT%H:%M:%S}.000Z", "os_type": "windows", "group": "default group",
             "process_sha256": _md5(depth) * 2, "terminated": False, **parent,
         }  # fmt: skip
         word = _WORDS[depth % len(_WORDS)]
@@ -71,13 +89,16 @@ def deep_documents() -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+DEEP_GUID = guid_at(0)
+
+
 def _cases() -> dict[str, Any]:
     lines = sample_path("alerts.jsonl").read_text("utf-8").splitlines()
     cases: dict[str, Any] = {f"sample {number}": json.loads(line) for number, line in enumerate(lines, 1)}
     cases["deep and hostile"] = {"process_guid": DEEP_GUID, "search_name": "<b>Deep</b> {{7*7}}"}
     cases["hash alone"] = {"md5": _md5(0)}
     cases["unknown hash"] = {"md5": "ab" * 16}
-    cases["unknown guid"] = {"process_guid": "00000063-0000-2000-01d2-e50000000099"}
+    cases["unknown guid"] = {"process_guid": UNKNOWN_GUID}
     cases["host, pid and time"] = {"host": "LAB<script>", "pid": "4096", "_time": "2017-06-14T11:10:00Z"}
     return cases
 

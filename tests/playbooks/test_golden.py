@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from golden import CASES, DEEP_GUID, WRITTEN_MD5, Edr, comparable, expected
+from golden import CASES, DEEP_GUID, UNKNOWN_GUID, WRITTEN_MD5, Edr, comparable, expected, guid_at
 
 from cbsigned_playbooks.actions import Actions, open_actions
 from cbsigned_playbooks.catalogue import ACTIONS, action_named
@@ -45,14 +45,13 @@ def _asked(actions: Actions) -> Iterator[tuple[str, Any]]:
     """Yield each action's name and rows in as many forms as there are."""
     alerts = list(CASES.values())
     md5s = [row["md5"] for row in actions.run("find_binaries", {"query": "", "rows": 15}).rows]
-    parent = "00000063-0000-1000-01d2-e50000000005"
     questions: list[tuple[str, dict[str, Any]]] = [
         ("test_connection", {}),
         ("enrich_alert", {"alert": alerts, "relatives": 3}),
         ("signing_status", {"hashes": [*md5s, "ab" * 16, "no hash", "cd" * 20]}),
         ("process_lineage", {"guid": DEEP_GUID, "relatives": 3}),
-        ("process_lineage", {"guid": parent, "relatives": 3}),
-        ("process_lineage", {"guid": "00000063-0000-2000-01d2-e50000000099"}),
+        ("process_lineage", {"guid": guid_at(7), "relatives": 3}),
+        ("process_lineage", {"guid": UNKNOWN_GUID}),
         ("find_processes", {"query": "", "rows": 200}),
         ("find_binaries", {"query": "", "rows": 200}),
         ("where_seen", {"hashes": [*md5s, WRITTEN_MD5, "no hash"]}),
