@@ -19,7 +19,7 @@ from typing import Any, Optional
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).resolve().parent
-PLATFORMS = ("soar", "xsoar", "cortex", "stackstorm", "n8n")
+PLATFORMS = ("soar", "xsoar", "cortex", "stackstorm", "n8n", "playbook")
 
 
 def environment(folder: Path) -> Environment:
