@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable, Optional, cast
 
@@ -13,7 +12,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from cbsigned.edr.wire import Watch
+from cbsigned.edr.wire import Watch, connected, resolved
 from cbsigned.errors import ConfigError
 from cbsigned_connectors.webhook.addresses import Network, checked_addresses
 
@@ -116,41 +115,9 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
 
 def _connect(host: str, port: int, resolve: Resolver, allowed: Iterable[Network], watch: Watch) -> socket.socket:
     """Connect to the first address that answers; nothing is resolved again after the check."""
-    found = checked_addresses(_resolved(host, port, resolve, watch), allowed)
-    failure: Optional[OSError] = None
-    for left, address in zip(range(len(found), 0, -1), found):
-        sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(watch.remaining() / left)  # an address that swallows packets leaves time for the next
-            watch.hold(sock)
-            sock.connect((str(address), port))
-            sock.settimeout(watch.remaining())
-        except OSError as exc:
-            sock.close()
-            failure = exc
-            if watch.fired:
-                break
-        else:
-            return sock
-    raise failure or socket.gaierror(socket.EAI_NONAME, "the name has no address")
-
-
-def _resolved(host: str, port: int, resolve: Resolver, watch: Watch) -> Sequence[str]:
-    """Resolve a name, but wait no longer than the watch: the system's resolver has no time limit of its own."""
-    found: list[str] = []
-    failed: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            found.extend(resolve(host, port))
-        except (OSError, ValueError) as exc:  # a name that no DNS takes is a UnicodeError
-            failed.append(exc)
-
-    resolver = threading.Thread(target=ask, name="cbsigned-resolve", daemon=True)
-    resolver.start()
-    resolver.join(watch.remaining())
-    if resolver.is_alive():
-        raise socket.timeout("the name could not be resolved in time")
-    if failed:
-        raise socket.gaierror(socket.EAI_NONAME, "the name has no address") from failed[0]
-    return found
+    found = checked_addresses(resolved(lambda: resolve(host, port), watch), allowed)
+    rows = [
+        (socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM, 0, "", (str(address), port))
+        for address in found
+    ]
+    return connected(rows, watch)

@@ -14,7 +14,8 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Optional, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Optional, TypeVar, cast
 from urllib.parse import urlsplit
 
 from requests.adapters import HTTPAdapter
@@ -25,10 +26,11 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from cbsigned.errors import ConfigError
 from cbsigned.settings import EdrSettings
 
-__all__ = ["Watch", "WatchedAdapter", "tls_context"]
+__all__ = ["Watch", "WatchedAdapter", "connected", "resolved", "tls_context"]
 
 log = logging.getLogger(__name__)
 _current = threading.local()
+_T = TypeVar("_T")
 
 
 class Watch:
@@ -212,9 +214,25 @@ def _is_address(host: str) -> bool:
 
 
 def _connect(host: str, port: int, options: Any, watch: Watch) -> socket.socket:
-    """Connect to the first address that answers, all of them within the watch's time."""
+    """Connect to the first address of a host that answers."""
+    bare = host.strip("[]")
+    if _is_address(bare):
+        return connected(socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM), watch, options)
+    return connected(resolved(lambda: socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM), watch), watch, options)
+
+
+def connected(addresses: Sequence[Any], watch: Watch, options: Iterable[Any] = ()) -> socket.socket:
+    """Return a connection to the first address that answers, all of them within the watch's time.
+
+    Args:
+        addresses: Rows as of `socket.getaddrinfo`.
+        watch: Holds each socket from before it is connected.
+        options: Set on each socket first.
+
+    Raises:
+        OSError: None answered, or there is none; the last one's error.
+    """
     failure: Optional[OSError] = None
-    addresses = _addresses(host, port, watch.remaining())
     for left, (family, kind, protocol, _name, address) in zip(range(len(addresses), 0, -1), addresses):
         sock = socket.socket(family, kind, protocol)
         try:
@@ -234,25 +252,27 @@ def _connect(host: str, port: int, options: Any, watch: Watch) -> socket.socket:
     raise failure or socket.gaierror(socket.EAI_NONAME, "the name has no address")
 
 
-def _addresses(host: str, port: int, seconds: float) -> list[Any]:
-    """Resolve a name, but wait no longer than `seconds`: the system's resolver has no time limit of its own."""
-    bare = host.strip("[]")
-    if _is_address(bare):
-        return list(socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM))
-    found: list[Any] = []
+def resolved(ask: Callable[[], Sequence[_T]], watch: Watch) -> Sequence[_T]:
+    """Return the addresses that `ask` finds, waiting no longer than the watch; the system's resolver has no time limit.
+
+    Raises:
+        OSError: None was found, or `socket.timeout`.
+    """
+    found: list[_T] = []
     failed: list[Exception] = []
 
     def resolve() -> None:
         try:
-            found.extend(socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as exc:
+            found.extend(ask())
+        except (OSError, ValueError) as exc:  # a name that no DNS takes is a UnicodeError
             failed.append(exc)
 
+    seconds = watch.remaining()
     resolver = threading.Thread(target=resolve, name="cbsigned-resolve", daemon=True)
     resolver.start()
     resolver.join(seconds)
     if resolver.is_alive():
-        raise socket.timeout(f"the name {bare} could not be resolved in {seconds:.1f} s")
+        raise socket.timeout(f"the name could not be resolved in {seconds:.1f} s")
     if failed:
         raise failed[0] if isinstance(failed[0], OSError) else socket.gaierror(socket.EAI_NONAME, "not a host name")
     return found

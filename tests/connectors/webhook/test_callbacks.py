@@ -323,7 +323,7 @@ def test_a_receiver_that_is_away_is_tried_again() -> None:
 
 
 def test_a_name_without_an_address_is_tried_again() -> None:
-    for answer in (OSError("no such name"), UnicodeError("not a label"), []):
+    for answer in (socket.gaierror(socket.EAI_NONAME, "no such name"), UnicodeError("not a label"), []):
         outcome = attempt(callbacks(443, dns=Dns(answer)), f"https://{HOST}/")
 
         assert outcome == Outcome(False, f"{HOST} gave no answer: its name has no address. Try 1 of 8.", 5.0)

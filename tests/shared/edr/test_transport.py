@@ -649,15 +649,15 @@ class TestReaching:
         assert isinstance(error, SourceTimeout)
         assert time.monotonic() - began < 0.3 + SLACK_S
 
-    def test_the_next_address_is_tried(self, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_next_address_is_tried(self, start: Start) -> None:
         server = start()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             closed = free.getsockname()
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", a) for a in (closed, ("127.0.0.1", server.port))]
-        monkeypatch.setattr(wire_module, "_addresses", lambda *_args: found)
 
-        assert isinstance(client(server, retries=0).ask("/api/info", Deadline(5)), Answer)
+        with wire_module.Watch(5) as watch, wire_module.connected(found, watch) as reached:
+            assert reached.getpeername() == ("127.0.0.1", server.port)
 
     def test_what_is_no_http_says_so(self, client: Client) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
