@@ -7,7 +7,6 @@ same object for every alert, so its text is remembered by the object; only the a
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,8 +23,9 @@ __all__ = ["Texts", "encoded", "enrichment_json"]
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _LATER = float("nan")
 """Stands in a document where a text that is there already belongs; no value of a document is one."""
-_PLACE = re.compile('(?<=[a-z]":)NaN')
-"""Behind a key alone: within a JSON text every quotation mark has a backslash before it, and no letter."""
+_PLACE = 'e":NaN'
+"""Where such a value stands, behind `signature` or `lineage`, and nowhere else: in a text, no letter but a backslash is
+before a quotation mark."""
 _AGE = '"age_s":null'
 _MOST_CHARS = 16 * 1024 * 1024
 
@@ -49,8 +49,8 @@ def enrichment_json(enrichment: Enrichment, **more: Any) -> str:
 
     document = enrichment_document(enrichment, signature=signature, lineage=lineage)
     document.update(more)
-    between = _PLACE.split(encoded(document))
-    return between[0] + "".join([text + after for text, after in zip(texts, between[1:])])
+    between = encoded(document).split(_PLACE)
+    return between[0] + "".join([f'e":{text}{after}' for text, after in zip(texts, between[1:])])
 
 
 def _signature(found: Signature, at: datetime) -> str:
