@@ -7,17 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from cbsigned.samples import sample_path
 from cbsigned.store.ingest import ingest
 from connectors.edr_server.serving import Client, serving
 from support import real_data
-
-
-@pytest.fixture(scope="session")
-def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stores") / "samples.db"
-    ingest(path, [sample_path("telemetry")])
-    return path
 
 
 @pytest.fixture(scope="session")

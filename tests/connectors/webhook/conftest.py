@@ -6,21 +6,16 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
+import trustme
 
 from cbsigned.samples import sample_path
-from cbsigned.store.ingest import ingest
 from cbsigned.store.source import StoreSource
 from connectors.webhook.serving import Client, serving
-
-
-@pytest.fixture(scope="session")
-def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stores") / "samples.db"
-    ingest(path, [sample_path("telemetry")])
-    return path
+from edr_server import EdrServer
+from recording import md5_of
 
 
 @pytest.fixture(scope="session")
@@ -42,4 +37,20 @@ def procmon(sample_alerts: list[dict[str, Any]]) -> dict[str, Any]:
     return next(alert for alert in sample_alerts if "procmon64.exe" in json.dumps(alert))
 
 
-Serving = Callable[..., contextlib.AbstractContextManager[Client]]
+@pytest.fixture
+def edr() -> Iterator[EdrServer]:
+    """Return an EDR with twenty signed files."""
+    with EdrServer([{"md5": md5_of(n).upper(), "digsig_result": "Signed"} for n in range(20)]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)

@@ -9,8 +9,9 @@ from typing import Any, Optional
 
 import requests
 
+from cbsigned.edr import connect
 from cbsigned.enrichment import Caches, Sources
-from cbsigned.settings import Settings
+from cbsigned.settings import EdrSettings, Settings
 from cbsigned_connectors.http_server import running
 from cbsigned_connectors.webhook.app import SERVING, create_app
 from cbsigned_connectors.webhook.metrics import Metrics
@@ -18,8 +19,11 @@ from cbsigned_connectors.webhook.responder import Responder
 from cbsigned_connectors.webhook.senders import Senders
 from cbsigned_connectors.webhook.service import Parts
 from cbsigned_connectors.webhook.sources import watched
+from edr_server import EdrServer
+from recording import md5_of
 
 TOKEN = "0123456789abcdef0123456789abcdef"
+ALERT = {"md5": md5_of(1), "process_name": "a.exe", "alert_id": "4711"}
 
 
 @dataclass
@@ -66,3 +70,11 @@ def serving(source: Any, **options: Any) -> Iterator[Served]:
     with running(create_app(parts), SERVING) as url, requests.Session() as session:
         session.trust_env = False
         yield Served(url, session, TOKEN, parts)
+
+
+@contextlib.contextmanager
+def over_edr(server: EdrServer, **options: Any) -> Iterator[Served]:
+    """Serve over an EDR server of ours, with no retries, so that faults are quick."""
+    edr = connect(EdrSettings(server.url, server.token, retries=0, timeout_s=2))
+    with edr as source, serving(source, cached=True, **options) as served:
+        yield served

@@ -36,7 +36,7 @@ def responder(sample_store: Path, tmp_path: Path) -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize("examples", [20, pytest.param(2_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("examples", [20, pytest.param(500, marks=pytest.mark.nightly)])
 def test_schemathesis_finds_no_500_and_nothing_that_is_not_described(
     responder: Client, examples: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
