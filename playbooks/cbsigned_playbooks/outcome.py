@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Union
 
+from cbsigned.render.clean import clean
 from cbsigned.render.document import Document
 from cbsigned.render.markdown import escape_markdown, markdown_card
 from cbsigned.render.rows import rows_table
@@ -68,12 +69,8 @@ class Outcome:
 
         if self.documents:
             return "".join(html_card(one, style=number == 0) for number, one in enumerate(self.documents[:_MOST_CARDS]))
-        columns, rows = self.table()
-        told = f"<p>{escape(self.message)}</p>\n"
-        return (
-            _TABLE_STYLE
-            + f'<div class="cbsigned-table">{told}{rows_table(columns, rows, "html", 0) if rows else ""}</div>\n'
-        )
+        told = f"<p>{escape(clean(self.message))}</p>\n"
+        return f'{_TABLE_STYLE}<div class="cbsigned-table">{told}{_html(*self.table()) if self.rows else ""}</div>\n'
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return the headings and the first 100 rows of the most important values."""
@@ -91,12 +88,31 @@ class Outcome:
 
 _MOST_CARDS = 20
 _TABLE_STYLE = """<style>
-.cbsigned-table { font: 14px/1.4 system-ui, sans-serif; overflow-wrap: anywhere; }
-.cbsigned-table table { border-collapse: collapse; width: 100%; table-layout: auto; }
+.cbsigned-table { container-type: inline-size; font: 14px/1.4 system-ui, sans-serif; }
+.cbsigned-table table { border-collapse: collapse; width: 100%; }
 .cbsigned-table th, .cbsigned-table td { border: 1px solid #8888; padding: .3em .5em; text-align: left; }
-.cbsigned-table td { vertical-align: top; }
+.cbsigned-table th { white-space: nowrap; }
+.cbsigned-table td { vertical-align: top; overflow-wrap: anywhere; min-width: 5em; unicode-bidi: isolate; }
+@container (max-width: 60em) {
+  .cbsigned-table thead { display: none; }
+  .cbsigned-table tr { display: block; border: 1px solid #8888; margin: 0 0 .6em; padding: .3em .6em; }
+  .cbsigned-table td { display: block; border: 0; padding: .1em 0; }
+  .cbsigned-table td::before { content: attr(data-label) ": "; opacity: .7; }
+}
 </style>
 """
+
+
+def _html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table that becomes a list of labelled values where there is no room for its columns."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td data-label="{escape(n)}">{escape(clean(text))}</td>' for n, text in zip(columns, row))
+        + "</tr>\n"
+        for row in ([text or "–" for text in row] for row in rows)
+    )
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
 
 
 def values_at(row: Any, path: str) -> Iterator[Any]:

@@ -143,8 +143,10 @@ _SUBJECT = (
 
 
 def _with_columns(outputs: tuple[Output, ...], columns: dict[str, str]) -> tuple[Output, ...]:
-    """Return outputs with the headings of a table."""
-    return tuple(replace(one, column=columns.get(one.path)) for one in outputs)
+    """Return outputs with the headings of a table, those of the table first and in its order."""
+    order = list(columns)
+    ranked = sorted(outputs, key=lambda one: order.index(one.path) if one.path in columns else len(order))
+    return tuple(replace(one, column=columns.get(one.path)) for one in ranked)
 
 
 ENRICHMENT = _with_columns(

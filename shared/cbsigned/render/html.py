@@ -40,7 +40,7 @@ __all__ = ["Report", "html_card", "html_report", "report"]
 
 _MAX_VALUE = 4000
 _MAX_CARDS = 500
-_TEXT_WIDTH = 118
+_TEXT_WIDTH = 92
 
 
 def html_card(document: Document, *, style: bool = True) -> str:
