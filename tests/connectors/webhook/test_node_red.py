@@ -27,10 +27,10 @@ def red(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield running
 
 
-def asked(red: NodeRed, alert: Any) -> requests.Response:
+def asked(red: NodeRed, alert: Any, path: str = "enrich") -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
-        return session.post(f"{red.url}/cbsigned/enrich", json=alert, timeout=30)
+        return session.post(f"{red.url}/cbsigned/{path}", json=alert, timeout=30)
 
 
 def timeless(enrichment: Any) -> Any:
@@ -61,6 +61,38 @@ def test_a_list_of_alerts_gives_a_list_of_enrichments(
 
     assert timeless(found["enrichment"]) == timeless(client.post("/v1/alerts", sample_alerts).json())
     assert len(found["enrichment"]["enrichments"]) == len(sample_alerts)
+
+
+def test_many_hashes_are_answered_together_a_bad_one_among_them(red: NodeRed, client: Client) -> None:
+    hashes = [MD5, "no hash", *(f"{number:032x}" for number in range(998))]
+
+    found = asked(red, hashes, "signed").json()
+
+    assert found["asked"] == hashes
+    assert [one["asked"] for one in found["signatures"]] == hashes
+    assert [one["status"] for one in found["signatures"][:3]] == ["Signed", "Unknown", "Unknown"]
+    assert timeless(found["signatures"]) == timeless(client.post("/v1/signed", {"hashes": hashes}).json()["signatures"])
+    assert timeless(asked(red, {"hashes": hashes}, "signed").json()["signatures"]) == timeless(found["signatures"])
+
+
+def test_a_process_is_answered_with_its_lineage(red: NodeRed, client: Client) -> None:
+    question = {"guid": "00000001-0000-0f40-01d2-e4ee910d2930"}
+
+    found = asked(red, question, "lineage").json()
+
+    assert found["asked"] == question
+    assert timeless(found["enrichment"]) == timeless(client.post("/v1/lineage", question).json())
+    assert len(found["enrichment"]["subjects"][0]["lineage"]["nodes"]) > 3
+
+
+@pytest.mark.parametrize("path", ["signed", "lineage"])
+def test_a_question_that_cannot_be_read_comes_back_with_the_reason(red: NodeRed, path: str) -> None:
+    answer = asked(red, {"colour": "blue"}, path)
+
+    assert answer.status_code == 422
+    assert answer.json()["asked"] == {"colour": "blue"}
+    assert answer.json()["error"]
+    assert answer.json()["reasons"]
 
 
 def test_the_button_of_the_sample_writes_an_enrichment_to_the_file(red: NodeRed) -> None:
