@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Optional, Protocol
+from typing import Optional
 
 from cbsigned.gaps import Gap
 from cbsigned.process import Process
-from cbsigned.timing import Deadline
 
-__all__ = ["Contacts", "Seen", "SeenSource", "not_seen", "split_hash"]
+__all__ = ["Contacts", "Seen", "not_seen", "split_hash"]
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,6 @@ class Seen:
         """Return everything that is not known, each once."""
         parts = [contacts.gap for _name, contacts in self.relations()]
         return tuple(dict.fromkeys([*self.gaps, *(gap for gap in parts if gap is not None)]))
-
-
-class SeenSource(Protocol):
-    """Whatever knows where files were seen."""
-
-    def seen(self, file_hash: str, rows: int, deadline: Deadline) -> Seen:
-        """Return where a file was seen; a question that fails is a gap, and nothing raises.
-
-        Args:
-            file_hash: Lower-case MD5 or SHA-256.
-            rows: Most hosts and paths, and most processes of each relation, 1 or more.
-        """
 
 
 def split_hash(file_hash: str) -> tuple[Optional[str], Optional[str]]:

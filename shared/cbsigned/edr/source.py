@@ -236,7 +236,12 @@ class EdrSource:
         return search_page(self._client, BINARY, query, version, deadline, start=start, rows=rows, sort=sort)
 
     def seen(self, file_hash: str, rows: int, deadline: Deadline) -> Seen:
-        """Return where a file was seen; see `SeenSource` and `seen_on`."""
+        """Return where a file was seen; a question that fails is a gap, and nothing raises.
+
+        Args:
+            file_hash: Lower-case MD5 or SHA-256.
+            rows: Most hosts and paths, and most processes of each relation, 1 or more.
+        """
         try:
             version = self.version(deadline)
             if len(file_hash) == 64 and not version.sha256 and not self._assumed:

@@ -35,11 +35,12 @@ _PATHS = "SELECT DISTINCT path_id FROM file WHERE binary_id = ? LIMIT ?"
 
 
 def seen_in(path: Path, file_hash: str, rows: int, deadline: Deadline) -> Seen:
-    """Return where a file was seen; see `SeenSource`.
+    """Return where a file was seen; a question that fails is a gap, and nothing raises.
 
     Args:
         path: The store.
         file_hash: Lower-case MD5 or SHA-256; the files of one SHA-256 count together.
+        rows: Most hosts and paths, and most processes of each relation, 1 or more.
     """
     try:
         with reading(path) as db:

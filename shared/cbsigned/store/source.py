@@ -136,7 +136,12 @@ class StoreSource:
         return self._in_chunks(pairs, deadline, self._joint_hits)
 
     def seen(self, file_hash: str, rows: int, deadline: Deadline) -> Seen:
-        """Return where a file was seen; see `SeenSource`."""
+        """Return where a file was seen; a question that fails is a gap, and nothing raises.
+
+        Args:
+            file_hash: Lower-case MD5 or SHA-256.
+            rows: Most hosts and paths, and most processes of each relation, 1 or more.
+        """
         return seen_in(self._path, file_hash, rows, deadline)
 
     def _in_chunks(
