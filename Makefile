@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook docs splunk appinspect schemathesis clean
+.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook docs splunk appinspect playbooks schemathesis clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -50,6 +50,18 @@ splunk: $(VENV)/installed ## build the Splunk app, dist/cbsigned-<version>.spl
 
 appinspect: splunk .venvs/appinspect/installed  ## let Splunk's AppInspect examine it (needs libmagic1)
 	$(BIN)/python packaging/splunk/appinspect.py dist/cbsigned-*.spl
+
+playbooks: $(VENV)/playbook ## build the packages of all SOAR platforms into dist/
+	$(BIN)/python packaging/manifests.py --check
+	$(BIN)/python packaging/soar/build.py --output dist
+	$(BIN)/python packaging/xsoar/build.py --output dist
+	$(BIN)/python packaging/cortex/build.py --output dist
+	$(BIN)/python packaging/stackstorm/build.py --output dist
+	$(BIN)/python packaging/n8n/build.py --output dist
+
+$(VENV)/playbook: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[html,playbook]'
+	touch $@
 
 .venvs/appinspect/installed:
 	$(PYTHON) -m venv .venvs/appinspect
