@@ -48,12 +48,15 @@ def main() -> int:
 def pack() -> dict[str, bytes]:
     """Return the files of the pack by their path in its archive, laid out as `demisto-sdk zip-packs` does."""
     found = {"Integrations/integration-CBSigned.yml": unified().encode()}
-    for path in sorted((PACK / "Playbooks").iterdir()):
+    for path in sorted((PACK / "Playbooks").glob("*.yml")):
         found[f"Playbooks/{path.name}"] = path.read_bytes()
     for path in sorted((PACK / "ReleaseNotes").glob("*.md")):
         found[f"ReleaseNotes/{path.name}"] = path.read_bytes()
     found["README.md"] = (PACK / "README.md").read_bytes()
-    found["metadata.json"] = found["pack_metadata.json"] = (PACK / "pack_metadata.json").read_bytes()
+    found["pack_metadata.json"] = (PACK / "pack_metadata.json").read_bytes()
+    known = {"id": PACK.name, "serverMinVersion": "6.10.0", "certification": "", "price": 0}
+    metadata = {**json.loads(found["pack_metadata.json"]), **known}
+    found["metadata.json"] = (json.dumps(metadata, indent=4) + "\n").encode()
     return found
 
 

@@ -94,7 +94,7 @@ def integration() -> Tree:
     """Return the integration's YAML as data."""
     return {
         "category": "Endpoint",
-        "sectionOrder": [CONNECT, COLLECT],
+        "sectionorder": [CONNECT, COLLECT],
         "commonfields": {"id": BRAND, "version": -1},
         "configuration": configuration(),
         "description": DESCRIPTION,
@@ -265,7 +265,9 @@ def described(one: Parameter) -> str:
     span = "" if one.low is None or one.high is None else f"{one.low:,} to {one.high:,}"
     told = " ".join(part for part in (span, one.unit) if part)
     text = one.description + (f" {told[0].upper()}{told[1:]}." if told else "")
-    return text + (f" For example {one.example}" if one.example is not None and not one.many else "")
+    if one.example is None or one.many:
+        return text
+    return f"{text.removesuffix('.')} (for example {one.example})."
 
 
 def _unit(one: Output) -> str:
