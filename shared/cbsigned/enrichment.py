@@ -127,8 +127,11 @@ class Sources:
     caches: Optional[Caches] = None
 
 
+_Given = Union[Mapping[str, Any], Alert, AlertError, tuple[Mapping[str, Any], Union[Alert, AlertError]]]
+
+
 def enrich(
-    alerts: Iterable[Union[Mapping[str, Any], Alert, AlertError]],
+    alerts: Iterable[_Given],
     sources: Sources,
     settings: Optional[Settings] = None,
 ) -> Iterator[Enrichment]:
@@ -138,7 +141,8 @@ def enrich(
     an alert that cannot be read is an enrichment that says why.
 
     Args:
-        alerts: Records as platforms send them, alerts already read, or the error in place of one that cannot be.
+        alerts: Records as platforms send them, alerts already read, or the error in place of one that cannot be; a
+            record and what it was read as is a pair.
         sources: Who is asked. On Carbon Black EDR 6.x and later a window costs at most
             ⌈hashes/200⌉ + ⌈guids/200⌉ per generation + 2 requests.
         settings: Window, deadline, depth, strategy.
@@ -181,7 +185,10 @@ _WALK_SHARE = 0.6
 _Read = tuple[Mapping[str, Any], Optional[Alert], Optional[Gap]]
 
 
-def _read(record: Union[Mapping[str, Any], Alert, AlertError]) -> _Read:
+def _read(record: _Given) -> _Read:
+    if isinstance(record, tuple):
+        _kept, alert, gap = _read(record[1])
+        return record[0], alert, gap
     if isinstance(record, Alert):
         return {}, record, None
     if isinstance(record, AlertError):
@@ -303,15 +310,16 @@ class _Window:
         return signature
 
     def _gaps(self, observables: ObservableSet, signature: Signature, chain: Optional[Lineage]) -> tuple[Gap, ...]:
-        label = printable(observables.name or observables.process_guid or observables.role.value, 80)[1:-1]
-        gaps = [Gap(f"{observables.role.value} {label}", Cause.BAD_OBSERVABLE, text) for text in observables.problems]
+        about = f"{observables.role.value} {_label(observables)}" if observables.problems else ""
+        gaps = [Gap(about, Cause.BAD_OBSERVABLE, text) for text in observables.problems]
         asked = self.signatures.get(observables.file_hash or "", signature)
         if asked.status is SigningStatus.UNKNOWN:
-            gaps.append(Gap(f"signing status of {label}", asked.cause, asked.reason))
+            gaps.append(Gap(f"signing status of {_label(observables)}", asked.cause, asked.reason))
         if id(observables) in self.unlocated:
             gaps.append(self.unlocated[id(observables)])
         elif self.settings.lineage and chain is None and observables.role is Role.PROCESS:
-            gaps.append(Gap(f"lineage of {label}", Cause.NO_OBSERVABLE, _no_lineage(observables, self.sources)))
+            reason = _no_lineage(observables, self.sources)
+            gaps.append(Gap(f"lineage of {_label(observables)}", Cause.NO_OBSERVABLE, reason))
         if chain is not None:
             gaps += [node.gap for node in chain.nodes if node.gap]
             gaps += [self._node_gap(p) for p in chain.ancestors() if self._node_failed(p)]
@@ -324,6 +332,11 @@ class _Window:
     def _node_gap(self, process: Process) -> Gap:
         signature = self.signatures[process.file_hash or ""]
         return Gap(f"signing status of {process.name or process.guid}", signature.cause, signature.reason)
+
+
+def _label(observables: ObservableSet) -> str:
+    """Return what a gap calls a process or file."""
+    return printable(observables.name or observables.process_guid or observables.role.value, 80)[1:-1]
 
 
 def _known(source: ProcessSource, ids: set[str], deadline: Deadline) -> frozenset[str]:

@@ -207,8 +207,7 @@ class Responder:
 
     @staticmethod
     def _enriched(readings: Sequence[Reading], sources: Sources, settings: Settings) -> list[Enrichment]:
-        found = enrich([reading.alert for reading in readings], sources, settings)
-        return [replace(enrichment, record=reading.record) for enrichment, reading in zip(found, readings)]
+        return list(enrich([(reading.record, reading.alert) for reading in readings], sources, settings))
 
     def _enqueue(self, ask: _Ask) -> None:
         with self._lock:
