@@ -26,6 +26,8 @@ _BACKLOG = 4096
 _START_S = 10.0
 _LOOK_S = 0.5
 _LINGER_S = 0.1
+_SELDOM = (10_000, 20, 20)
+"""How rarely garbage is looked for: a request leaves little, and each look holds up all that are under way."""
 _LINGER_TICKS = 3
 _QUIET = {"version": 1, "disable_existing_loggers": False}
 
@@ -129,6 +131,7 @@ def _started(app: ASGIApp, sock: socket.socket, serving: Serving) -> Iterator[th
         target=asyncio.run, args=(_to_the_end(server, sock, serving),), name=serving.name, daemon=True
     )
     thread.start()
+    before = gc.get_threshold()
     end = time.monotonic() + _START_S
     try:
         while not server.started:
@@ -137,8 +140,10 @@ def _started(app: ASGIApp, sock: socket.socket, serving: Serving) -> Iterator[th
             time.sleep(0.005)
         gc.collect()
         gc.freeze()  # what is there now stays, so no later collection need look at it
+        gc.set_threshold(*_SELDOM)
         yield thread
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
         server.should_exit = True
         thread.join()
