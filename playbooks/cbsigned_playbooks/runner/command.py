@@ -181,7 +181,7 @@ class _Tally:
         self._wanted, self._source, self._started = wanted, source, utc_now()
         self._runs: list[Document] = []
         self._words: Counter[str] = Counter()
-        self._answered: set[bool] = set()
+        self._refused: set[bool] = set()
         self.interrupted = True
         self.failures: dict[str, None] = {}  # reasons, in order, each once
 
@@ -190,14 +190,14 @@ class _Tally:
         outcome = run.document["outcome"]
         self._words[outcome["disposition"] if outcome else "not for this playbook"] += 1
         self.failures.update(dict.fromkeys(run.document["failures"]))
-        if run.answered is not None:
-            self._answered.add(run.answered)
+        if run.refused is not None:
+            self._refused.add(run.refused)
         if keep:
             self._runs.append(run.document)
 
     @property
     def exit_code(self) -> int:
-        if self._answered == {False}:
+        if self._refused == {True}:
             return ExitCode.SOURCE
         return ExitCode.INCOMPLETE if self.failures else ExitCode.OK
 

@@ -53,9 +53,11 @@ class Run:
         return bool(self.document["failures"])
 
     @property
-    def answered(self) -> Optional[bool]:
-        """Whether any step was answered; None where nothing was asked."""
-        return any(one.ok for one in self.outcomes.values()) if self.outcomes else None
+    def refused(self) -> Optional[bool]:
+        """Whether the source answered nothing of what it was asked; None where it was asked nothing."""
+        if not self.outcomes:
+            return None
+        return all(not one.ok and not one.complete for one in self.outcomes.values())
 
 
 def run_playbook(
