@@ -246,8 +246,11 @@ async def _problem(request: Request, exc: Exception) -> Response:
 
 async def _http_error(request: Request, exc: Exception) -> Response:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
-    details = {404: "There is nothing at this address; /openapi.json lists what there is.", 405: "Use another method."}
     headers: Any = getattr(exc, "headers", None)
+    details = {
+        404: "There is nothing at this address; /openapi.json lists what there is.",
+        405: f"This address does not take {request.method}. Use {(headers or {}).get('Allow', 'another method')}.",
+    }
     return await _problem(request, ProblemError(status, details.get(status, "The request failed."), headers=headers))
 
 

@@ -128,7 +128,10 @@ class Senders:
             reason = verdict or reason
         if path_token is not None:
             reason = "The token in the path is not known. Copy the URL from the sender's set-up again."
-        reason = reason or "The request proves no sender: send the header that the sender's scheme asks for."
+        reason = reason or (
+            "The request proves no sender: send the header that the sender's scheme asks for, "
+            "Authorization: Bearer and the token for example."
+        )
         return self._no(
             f"{reason} Or its sender may not send from this address: see addresses." if elsewhere else reason
         )

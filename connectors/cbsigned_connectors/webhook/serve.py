@@ -101,7 +101,10 @@ def _start_lines(address: tuple[Any, ...], source: str) -> list[str]:
     """Return what is said when the service answers."""
     host, port = address[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    lines = [f"cbsigned serve: {url} answers from {source}. Ctrl-C stops it."]
+    lines = [
+        f"cbsigned serve: {url} answers from {source}. Ctrl-C stops it.",
+        "Senders post alerts to /v1/alerts; the address itself is the page for people.",
+    ]
     if host not in ("127.0.0.1", "::1"):
         lines.append("Whoever sees the network sees tokens and alerts: put a TLS proxy before it.")
     return lines

@@ -46,7 +46,8 @@ def watched(sources: Sources, settings: Settings, metrics: Metrics, jobs: Option
     inner = cast(WholeSource, sources.binaries)
     if sources.caches is None:
         health = Health(inner, jobs)
-        return Watched(sources, None, health)
+        store = CountedSource(inner, metrics, health.note)
+        return Watched(Sources(store, store, store, None), None, health)
     health = Health(inner, jobs)
     source = SharedSource(BatchingSource(CountedSource(inner, metrics, health.note)))
     durable = FileCache(expanded(settings.cache_file), settings.cache_max_bytes) if settings.cache_file else None

@@ -281,6 +281,19 @@ class TestAround:
         assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
         assert answer.json()["instance"] == f"urn:cbsigned:request:{answer.headers['X-Request-Id']}"
 
+    def test_a_method_that_is_not_taken_is_told_which_is(self, client: Client) -> None:
+        assert "does not take GET. Use OPTIONS, POST." in client.get("/v1/alerts").json()["detail"].replace(
+            "POST, OPTIONS", "OPTIONS, POST"
+        )
+
+    def test_what_a_store_answered_is_known_to_the_page_and_the_counters(self) -> None:
+        with serving(Recording()) as client:
+            client.post("/v1/alerts", ALERT)
+            counted = client.get("/metrics").text
+
+        assert client.parts is not None and client.parts.health.source().works
+        assert 'cbsigned_source_questions_total{outcome="answered",question="binaries"} 1.0' in counted
+
     def test_a_request_id_is_taken_over_where_it_is_one(self, client: Client) -> None:
         ids = [
             client.session.get(client.url + "/healthz", headers={"X-Request-Id": given}).headers["X-Request-Id"]

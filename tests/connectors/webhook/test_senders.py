@@ -116,7 +116,8 @@ def test_nothing_sent_is_refused_with_advice(scheme: Scheme) -> None:
     assert isinstance(refused, Refused)
     assert (refused.status, refused.reason) == (
         401,
-        "The request proves no sender: send the header that the sender's scheme asks for.",
+        "The request proves no sender: send the header that the sender's scheme asks for, "
+        "Authorization: Bearer and the token for example.",
     )
 
 
