@@ -32,7 +32,6 @@ SDK = "7.0.3"
 DOWNLOADS = bundle.PROJECT / "build" / "soar-downloads"
 APP = ("src", "templates", "release_notes")
 FILES = ("pyproject.toml", "uv.lock", "logo.svg", "logo_dark.svg", "README.md")
-TEMPLATES = "cbsigned/render/*.j2"
 TIME = "2020-01-01T00:00:00.000000Z"
 
 
@@ -96,22 +95,15 @@ def stage(folder: Path) -> None:
     for name in FILES:
         shutil.copyfile(HERE / name, folder / name)
     shutil.copyfile(bundle.PROJECT / "LICENSE", folder / "LICENSE")
-    for inside, data in code().items():
+    for inside, data in bundle.code("soar").items():
         (folder.parent / "code" / inside).parent.mkdir(parents=True, exist_ok=True)
         (folder.parent / "code" / inside).write_bytes(data)
 
 
-def code() -> dict[str, bytes]:
-    """Return the core, the actions and the binding with their templates, by their path on `sys.path`."""
-    shared = bundle.PROJECT / "shared"
-    templates = {path.relative_to(shared).as_posix(): path.read_bytes() for path in sorted(shared.glob(TEMPLATES))}
-    return {**bundle.code("soar"), **templates}
-
-
 def wheel() -> tuple[str, bytes]:
-    """Return the name and the bytes of a wheel with `code()`; it requires nothing, the SDK's lock has it all."""
+    """Return the name and the bytes of a wheel with our code; it requires nothing, the SDK's lock has it all."""
     release = f"cbsigned-{bundle.version()}"
-    files = code()
+    files = bundle.code("soar")
     about = f"{release}.dist-info"
     files[f"{about}/METADATA"] = f"Metadata-Version: 2.1\nName: cbsigned\nVersion: {bundle.version()}\n".encode()
     files[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: cbsigned\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

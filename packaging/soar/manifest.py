@@ -19,13 +19,8 @@ from cbsigned_playbooks.definition import Action, Kind, Output, Parameter
 
 HERE = Path(__file__).resolve().parent
 TYPES = {Kind.INTEGER: "int", Kind.NUMBER: "float", Kind.SWITCH: "bool"}  # of the others: str, SOAR has no more
-SUMMARY = (
-    ("asked", "int", 3),
-    ("answered", "int", 3),
-    ("complete", "bool", True),
-    ("total", "int", 40),
-    ("next", "int", 20),
-)
+COUNTS = (("asked", 3), ("answered", 3), ("total", 40), ("next", 20))
+SUMMARY = (("complete", "bool", True), *((name, "int", example) for name, example in COUNTS))
 TAKEN = frozenset(("copy", "dict", "json", "schema", "fields", "construct", "validate"))  # names that pydantic uses
 
 

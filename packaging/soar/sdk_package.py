@@ -3,8 +3,8 @@
     .venvs/soar-7.0.3/bin/python sdk_package.py FOLDER PACKAGE.tgz DOWNLOADS
 
 The SDK opens a connection for each of some 60 wheels at once with ten seconds for each, which fails on small machines.
-Here six are fetched at a time, and each once only: its checksum names it in DOWNLOADS. The SDK compares the checksum. What
-has no wheel (one library) the SDK builds from source.
+Here six are fetched at a time, and each once only: its checksum names it in DOWNLOADS. The SDK compares the checksum.
+What has no wheel (one library) it builds from source.
 """
 
 from __future__ import annotations

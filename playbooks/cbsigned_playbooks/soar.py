@@ -1,4 +1,4 @@
-"""The Splunk SOAR app over the actions, without the SDK: what is asked, what the widget shows, what the webhook answers.
+"""The app for Splunk SOAR, without the SDK: what is asked, what its widget shows, what its webhook answers.
 
 `packaging/soar/src/app.py` has the SDK's part; it ran with splunk-soar-sdk 2.3.7 and 7.0.3. To try one action:
 `docs/playbooks-soar.md`.
@@ -63,7 +63,7 @@ def widget(name: str, rows: Sequence[Document]) -> dict[str, Any]:
 def webhook(body: Optional[str], asset: Mapping[str, Any]) -> tuple[int, Document]:
     """Return the HTTP status and the answer to an alert that was posted.
 
-    200 with `enrichments`; with `error` 400 for what is no alert, 503 where the source or the asset is to be mended first.
+    200 with `enrichments`; with `error` 400 for what is no alert, and 503 where source or asset must be mended first.
 
     Args:
         body: One alert as JSON, or a list.

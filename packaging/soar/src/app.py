@@ -7,12 +7,13 @@ Try it beside the platform: python -m src.app action signing_status -p params.js
 # ruff: noqa: E501
 # no `from __future__ import annotations`: the SDK reads the annotations
 
-from cbsigned_playbooks import soar
 from soar_sdk.action_results import ActionResult
 from soar_sdk.app import App
 from soar_sdk.exceptions import ActionFailure
 from soar_sdk.logging import getLogger
 from soar_sdk.webhooks.models import WebhookRequest, WebhookResponse
+
+from cbsigned_playbooks import soar
 
 from . import outputs, params
 
@@ -32,11 +33,9 @@ app.enable_webhooks()
 
 
 def run(name: str, given: params.Given, asset: params.Asset) -> ActionResult:
-    """Return the rows of an action as one result, or fail with its message."""
+    """Return the rows of an action as one result; a failed one too, since its rows say what is not known and why."""
     outcome = soar.ask(name, vars(given), vars(asset))
-    if not outcome.ok:
-        raise ActionFailure(outcome.message)
-    result = ActionResult(True, outcome.message, dict(vars(given)))
+    result = ActionResult(outcome.ok, outcome.message, dict(vars(given)))
     for row in outcome.rows:
         result.add_data(row)
     result.set_summary(dict(outcome.summary))
@@ -81,7 +80,7 @@ def show_test_connection(rows: list[outputs.TestConnection]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_test_connection,
 )
-def test_connection(params: params.TestConnectionParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def test_connection(params: params.TestConnectionParams, asset: params.Asset):
     return run("test_connection", params, asset)
 
 
@@ -101,7 +100,7 @@ def show_enrich_alert(rows: list[outputs.EnrichAlert]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_enrich_alert,
 )
-def enrich_alert(params: params.EnrichAlertParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def enrich_alert(params: params.EnrichAlertParams, asset: params.Asset):
     return run("enrich_alert", params, asset)
 
 
@@ -121,7 +120,7 @@ def show_signing_status(rows: list[outputs.SigningStatus]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_signing_status,
 )
-def signing_status(params: params.SigningStatusParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def signing_status(params: params.SigningStatusParams, asset: params.Asset):
     return run("signing_status", params, asset)
 
 
@@ -141,7 +140,7 @@ def show_process_lineage(rows: list[outputs.ProcessLineage]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_process_lineage,
 )
-def process_lineage(params: params.ProcessLineageParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def process_lineage(params: params.ProcessLineageParams, asset: params.Asset):
     return run("process_lineage", params, asset)
 
 
@@ -161,7 +160,7 @@ def show_find_processes(rows: list[outputs.FindProcesses]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_find_processes,
 )
-def find_processes(params: params.FindProcessesParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def find_processes(params: params.FindProcessesParams, asset: params.Asset):
     return run("find_processes", params, asset)
 
 
@@ -181,7 +180,7 @@ def show_find_binaries(rows: list[outputs.FindBinaries]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_find_binaries,
 )
-def find_binaries(params: params.FindBinariesParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def find_binaries(params: params.FindBinariesParams, asset: params.Asset):
     return run("find_binaries", params, asset)
 
 
@@ -201,7 +200,7 @@ def show_where_seen(rows: list[outputs.WhereSeen]) -> dict:
     summary_type=outputs.Summary,
     view_handler=show_where_seen,
 )
-def where_seen(params: params.WhereSeenParams, asset: params.Asset):  # noqa: ANN201 (output_class)
+def where_seen(params: params.WhereSeenParams, asset: params.Asset):
     return run("where_seen", params, asset)
 
 if __name__ == "__main__":
