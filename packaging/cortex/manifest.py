@@ -127,11 +127,13 @@ def _in_container(flavor: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _table(action: Action) -> list[dict[str, str]]:
-    """Return the columns of a table: heading, expression, how it is shown."""
+    """Return the columns of a table: heading, expression, how it is shown; the status early, long ids last."""
+    shown = [one for one in action.outputs if one.column is not None and "[]" not in one.path]
+    shown.sort(key=lambda one: "carbon black process id" in one.contains)
+    first = shown[:1]
+    shown = first + sorted((one for one in shown if one not in first), key=lambda one: one.path != "status")
     return [
-        {"heading": str(one.column), "expression": _expression("thing", one.path), "kind": _shown(one)}
-        for one in action.outputs
-        if one.column is not None and "[]" not in one.path
+        {"heading": str(one.column), "expression": _expression("thing", one.path), "kind": _shown(one)} for one in shown
     ]
 
 

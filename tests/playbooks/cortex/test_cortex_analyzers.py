@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from golden import CASES, DEEP_GUID, TOKEN, Edr, comparable, expected
 
 from cbsigned_playbooks.catalogue import ACTIONS, action_named
@@ -274,3 +276,61 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
 
 def test_a_service_that_is_none_is_refused(edr: Edr, tmp_path: Path) -> None:
     assert "service" in _asked(edr, tmp_path, "delete_everything", "hash", DEEP_MD5).report["errorMessage"]
+
+
+def test_the_proxy_that_cortex_is_set_to_is_used(tmp_path: Path) -> None:
+    """No name below .test resolves, so that only the proxy, here the server itself, can have answered."""
+    with EdrServer([], []) as server:
+        config = {"url": "http://cb.example.test", "api_key": server.token, "proxy": {"http": server.url}}
+        done = done_here(tmp_path / "job", given("signing_status", "hash", DEEP_MD5, config))
+
+        assert server.counts["binary"] > 0
+    assert done.code == 0
+
+
+def test_the_authorities_that_cortex_is_given_are_trusted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    pem = authority.cert_pem.bytes()
+    with EdrServer([], [], tls=context) as server:
+        job = given("signing_status", "hash", DEEP_MD5, {"url": server.url, "api_key": server.token})
+        trusting = done_here(tmp_path / "a", job, cacerts=pem)
+        doubting = done_here(tmp_path / "b", job)
+
+    assert trusting.code == 0
+    assert doubting.code == 1
+    assert "certificate" in doubting.report["errorMessage"]
+
+
+def test_a_level_is_what_the_signature_says_and_no_more(edr: Edr, tmp_path: Path) -> None:
+    levels = {}
+    for number in range(0xA0, 0xA6):
+        report = _asked(edr, tmp_path / str(number), "signing_status", "hash", f"{number:02x}" * 16).report
+        levels[report["full"]["rows"][0]["status"]] = report["summary"]["taxonomies"][0]["level"]
+
+    assert levels == {
+        "Signed": "info", "Unsigned": "info", "Expired": "info", "Untrusted Root": "info",
+        "Bad Signature": "suspicious", "Explicit Distrust": "suspicious",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("trusted", "level"),
+    [(["<B>example</b>  & Söhne"], "safe"), (["Example"], "info"), ([""], "info"), (None, "info")],
+)
+def test_only_a_publisher_that_is_named_makes_a_signed_file_safe(
+    edr: Edr, tmp_path: Path, trusted: Any, level: str
+) -> None:
+    report = _asked(edr, tmp_path, "signing_status", "hash", DEEP_MD5, trusted_publishers=trusted).report
+
+    assert report["summary"]["taxonomies"][0]["level"] == level
+
+
+def test_what_only_the_alert_says_is_neither_safe_nor_signed(edr: Edr, tmp_path: Path) -> None:
+    alert = {"Hashes": "MD5=" + "0e" * 16, "Signed": "true", "Signature": "Example", "SignatureStatus": "Valid"}
+    report = _asked(edr, tmp_path, "enrich_alert", "other", json.dumps(alert), trusted_publishers=["Example"]).report
+
+    label = report["summary"]["taxonomies"][0]
+    assert label["level"] == "info"
+    assert label["value"] in ("Signed?", "Unknown")
