@@ -42,6 +42,7 @@ _MODES = ("sync", "async")
 _STOP_S = 20.0
 _PLAIN = Wish()
 _HEADERS = "cbsigned.headers"
+_ALERTS = "/v1/alerts"
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -59,13 +60,15 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="cbsigned webhook responder", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    _Api(service).mount(app)
+    api = _Api(service)
+    api.mount(app)
     app.include_router(page_routes(service, trusted_proxies=parts.trusted_proxies))
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_middleware(Edge, observe=parts.metrics.observe)
+    straight = {("POST", _ALERTS): _Endpoint(_ALERTS, api.alerts)}
+    app.add_middleware(Edge, observe=parts.metrics.observe, straight=straight)
     described(app)
     return app
 
@@ -98,11 +101,10 @@ class _Api:
 
     def mount(self, app: FastAPI) -> None:
         """Add the routes; what they are for is told in `openapi`, so the framework need not look at their arguments."""
-        alerts = "/v1/alerts"
         for path, method, handler in (
-            (alerts, "POST", self.alerts),
-            (f"{alerts}/{{source}}", "POST", self.alerts),
-            (f"{alerts}/{{source}}/{{token}}", "POST", self.alerts),
+            (_ALERTS, "POST", self.alerts),
+            (f"{_ALERTS}/{{source}}", "POST", self.alerts),
+            (f"{_ALERTS}/{{source}}/{{token}}", "POST", self.alerts),
             ("/v1/signed", "POST", self.signed),
             ("/v1/lineage", "POST", self.lineage),
             ("/v1/jobs/{id}", "GET", self.job),
@@ -199,7 +201,13 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         scope["cbsigned.route"] = self._path
-        response = await self._handler(Request(scope, receive, send))
+        request = Request(scope, receive, send)
+        try:
+            response = await self._handler(request)
+        except ProblemError as exc:
+            response = await _problem(request, exc)
+        except ClientDisconnect as exc:
+            response = await _gone(request, exc)
         await response(scope, receive, send)
 
 
