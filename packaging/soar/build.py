@@ -92,6 +92,7 @@ def stage(folder: Path) -> None:
         for inside, data in bundle.files_below(HERE / name).items():
             (folder / name / inside).parent.mkdir(parents=True, exist_ok=True)
             (folder / name / inside).write_bytes(data)
+    (folder / "src" / "__init__.py").touch()
     for name in FILES:
         shutil.copyfile(HERE / name, folder / name)
     shutil.copyfile(bundle.PROJECT / "LICENSE", folder / "LICENSE")

@@ -42,12 +42,11 @@ class SdkApp:
 
     def __init__(self, version: str, folder: Path, log: Path) -> None:
         self.version, self._log = version, log
-        python = script("sdk").python(version)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CBSIGNED_", "PYTHON"))}
+        self._python = str(script("sdk").python(version))
         with open(log, "w") as errors:
             self._process = subprocess.Popen(
-                [str(python), "-B", str(HERE / "harness.py"), str(folder)],
-                env={**kept, "PYTHONPATH": str(folder.parent / "code")},
+                [self._python, "-B", str(HERE / "harness.py"), str(folder)],
+                env=_environment(folder),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8",
             )  # fmt: skip
 
@@ -64,6 +63,14 @@ class SdkApp:
     def widget(self, identifier: str, rows: list[dict[str, Any]]) -> str:
         """Return the HTML of an action's widget."""
         return str(self._ask("view", identifier, rows)["html"])
+
+    def command_line(self, folder: Path, arguments: list[str]) -> str:
+        """Return what the SDK's own command line prints, in a process of its own."""
+        command = [self._python, "-B", "-m", "src.app", *arguments]
+        done = subprocess.run(
+            command, cwd=folder, env=_environment(folder), capture_output=True, text=True, encoding="utf-8", check=False
+        )
+        return done.stdout + done.stderr
 
     def _ask(self, *job: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -82,3 +89,9 @@ class SdkApp:
     def close(self) -> None:
         """End the process."""
         self._process.communicate(timeout=20)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return the variables of a process that has our wheel's code, and no setting of ours."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CBSIGNED_", "PYTHON"))}
+    return {**kept, "PYTHONPATH": str(folder.parent / "code")}

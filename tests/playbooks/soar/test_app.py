@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,31 @@ def test_the_token_is_nowhere_when_it_is_refused(app: SdkApp, edr: Edr) -> None:
     assert "token" in results[0]["message"]
     assert CANARY not in json.dumps(results) + app.printed()
     assert CANARY[-8:] not in json.dumps(results) + app.printed()
+
+
+@pytest.mark.parametrize("job", [["action", "signing_status"], ["webhook", "enrich", "-X", "POST", "-d", "{}"]])
+def test_the_command_line_of_the_sdk_runs_the_app_and_shows_no_token(
+    app: SdkApp, staged: Path, tmp_path: Path, job: list[str]
+) -> None:
+    (tmp_path / "asset.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "api_key": CANARY}))
+    (tmp_path / "params.json").write_text(json.dumps({"hashes": "fe" * 16}))
+    given = ["-p", str(tmp_path / "params.json")] if job[0] == "action" else []
+
+    printed = app.command_line(staged, [*job, *given, "-a", str(tmp_path / "asset.json")])
+
+    assert "refused the connection" in printed or "nothing to look up" in printed
+    assert CANARY not in printed
+
+
+def test_a_server_that_never_answers_ends_with_the_deadline(app: SdkApp) -> None:
+    with EdrServer() as server:
+        server.fail("*", Fault(mode="silent"))
+
+        given = {"hashes": "fe" * 16, "deadline_s": 1}
+        result = app.action("signing_status", given, {"url": server.url, "api_key": server.token})
+
+    assert (result["ok"], result["summary"]["complete"]) == (False, False)
+    assert [row["cause"] for row in result["data"]] == ["timeout"]
 
 
 def test_a_login_page_of_a_proxy_is_a_failure_that_says_so(app: SdkApp) -> None:

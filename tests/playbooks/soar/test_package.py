@@ -64,7 +64,9 @@ def test_every_file_is_in_one_folder_and_nothing_is_hidden(files: dict[str, byte
 
     assert {part[0] + "/" for part in parts} == {TOP}
     assert [name for name in files if "/." in name or "__pycache__" in name or ".." in name] == []
-    assert {TOP + name for name in ("LICENSE", "README.md", "logo.svg", "logo_dark.svg", "src/app.py")} < set(files)
+    assert {
+        TOP + name for name in ("LICENSE", "README.md", "logo.svg", "logo_dark.svg", "src/__init__.py", "src/app.py")
+    } < set(files)
 
 
 def test_the_manifest_names_every_wheel_that_is_there(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
