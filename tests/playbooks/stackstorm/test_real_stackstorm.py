@@ -33,7 +33,7 @@ from st2common.models.api.pack import ConfigSchemaAPI, PackAPI
 kinds = {"action": ActionAPI, "pack": PackAPI, "config": ConfigSchemaAPI}
 given = json.load(sys.stdin)
 for kind, value in given["documents"]:
-    schema.validate(value, kinds[kind].schema, cls=schema.CustomValidator)
+    schema.validate(value, kinds[kind].schema, cls=schema.CustomValidator, allow_default_none=True)
 (runner,) = [one for one in yaml.safe_load(open(given["runner"])) if one["name"] == "python-script"]
 for own, value in given["results"]:
     whole = {"result": value, "stdout": "", "stderr": "", "exit_code": 0}
