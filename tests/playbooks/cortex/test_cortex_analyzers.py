@@ -14,6 +14,7 @@ from golden import CASES, DEEP_GUID, TOKEN, Edr, comparable, expected
 
 from cbsigned_playbooks.catalogue import ACTIONS, action_named
 from cbsigned_playbooks.cortex import clicked, data_types
+from cbsigned_playbooks.cortex_report import taxonomies
 from edr_server import LOGIN_PAGE, EdrServer, Fault
 from playbooks.cortex.jobs import Done, done_by, done_here, given
 
@@ -327,10 +328,17 @@ def test_only_a_publisher_that_is_named_makes_a_signed_file_safe(
     assert report["summary"]["taxonomies"][0]["level"] == level
 
 
-def test_what_only_the_alert_says_is_neither_safe_nor_signed(edr: Edr, tmp_path: Path) -> None:
-    alert = {"Hashes": "MD5=" + "0e" * 16, "Signed": "true", "Signature": "Example", "SignatureStatus": "Valid"}
-    report = _asked(edr, tmp_path, "enrich_alert", "other", json.dumps(alert), trusted_publishers=["Example"]).report
+def test_what_only_the_alert_says_is_marked_and_never_safe() -> None:
+    row = {"status": "Signed", "cause": "claim", "publisher": "Example", "evidence": {"certainty": "claimed"}}
 
-    label = report["summary"]["taxonomies"][0]
-    assert label["level"] == "info"
-    assert label["value"] in ("Signed?", "Unknown")
+    (label,) = taxonomies(action_named("find_processes"), [row], {}, True, ["Example"])
+
+    assert (label["level"], label["value"]) == ("info", "Signed?")
+
+
+def test_a_revoked_certificate_is_suspicious_whatever_its_word() -> None:
+    row = {"status": "Unknown", "cause": "record", "publisher": "Example", "evidence": {"code": "0x800b010c"}}
+
+    (label,) = taxonomies(action_named("find_processes"), [row], {}, True, ["Example"])
+
+    assert (label["level"], label["value"]) == ("suspicious", "Unknown")
