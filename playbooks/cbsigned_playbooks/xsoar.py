@@ -7,6 +7,7 @@ nowhere else. For the versions that it was tested with see docs/playbooks-xsoar.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,6 +67,9 @@ class Demisto(Protocol):
     def params(self) -> dict[str, Any]:
         """Return the instance's configuration."""
 
+    def info(self, message: str) -> None:
+        """Write to the integration's log."""
+
 
 @dataclass(frozen=True)
 class Kit:
@@ -78,6 +82,18 @@ class Kit:
     return_error: Callable[..., None]
 
 
+class _PlatformLog(logging.Handler):
+    """Writes our warnings to the integration's log, which the platform keeps; nobody reads its standard error."""
+
+    def __init__(self, demisto: Demisto) -> None:
+        super().__init__(logging.WARNING)
+        self._demisto = demisto
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self._demisto.info(self.format(record))
+
+
 def run(demisto: Demisto, kit: Kit) -> None:
     """Answer the one command that the platform asks for; a failure becomes its error entry, with our message.
 
@@ -85,16 +101,20 @@ def run(demisto: Demisto, kit: Kit) -> None:
         demisto: Has command, arguments and configuration.
         kit: Takes the answer.
     """
+    logging.getLogger("cbsigned").handlers = [_PlatformLog(demisto)]  # a process may run many commands
     name, params, given = demisto.command(), demisto.params(), demisto.args()
     action = (
         _NAMED[name].action if name in _NAMED else {"test-module": "test_connection", "file": _SIGNING.action}[name]
     )
     inputs = {"hashes" if name == "file" and key == "file" else key: value for key, value in given.items()}
+    outcome, failure = None, ""
     try:
         with open_actions(configuration(params, os.environ)) as actions:
             outcome = actions.run(action, {} if name == "test-module" else inputs)
     except ConfigError as exc:
-        return kit.return_error(str(exc))
+        failure = str(exc)  # told below: the platform logs the traceback of what is told in here
+    if outcome is None:
+        return kit.return_error(failure)
     # every hash indicator comes here by itself, SHA-1 too: what cannot be asked for is unknown, no failure
     if not outcome.ok and not (name == "file" and outcome.rows and outcome.complete):
         return kit.return_error(outcome.message, outputs=_context(_NAMED[name], outcome) if name in _NAMED else None)

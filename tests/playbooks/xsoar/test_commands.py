@@ -195,3 +195,11 @@ def test_the_packs_own_unit_tests_pass(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_warnings_go_once_into_the_integrations_log(platform: Platform) -> None:
+    answers = [platform.ask("test-module", {}) for _again in range(2)]
+
+    for answer in answers:
+        assert len([line for line in answer.log if "unencrypted" in line]) == 1
+        assert platform.params["credentials"]["password"] not in answer.text

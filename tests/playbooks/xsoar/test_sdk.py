@@ -40,7 +40,9 @@ class Content:
     def __init__(self, sdk: Path, folder: Path) -> None:
         self.sdk, self.folder, self.pack = sdk, folder, folder / "Packs" / "CBSigned"
         shutil.copytree(PACK, self.pack, ignore=shutil.ignore_patterns("__pycache__"))
-        (self.pack / "Integrations" / "CBSigned" / "CBSigned.py").write_text(build().source(), "utf-8")
+        self.build, source = build(), build().source()
+        self.build.source = lambda: source  # both pack the same, whatever is edited meanwhile
+        (self.pack / "Integrations" / "CBSigned" / "CBSigned.py").write_text(source, "utf-8")
         for words in (["init", "-q"], ["remote", "add", "origin", "https://content.invalid/content.git"]):
             subprocess.run(["git", *words], cwd=folder, check=True)
         subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
@@ -99,7 +101,7 @@ def test_prepare_content_makes_the_integration_that_we_make(content: Content) ->
     done = content.run("prepare-content", "-i", "Packs/CBSigned/Integrations/CBSigned", "-o", str(out), "-f")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    theirs, ours = _loaded(out / "integration-CBSigned.yml"), yaml.safe_load(build().unified())
+    theirs, ours = _loaded(out / "integration-CBSigned.yml"), yaml.safe_load(content.build.unified())
     scripts = [[line for line in one["script"].pop("script").splitlines() if line] for one in (theirs, ours)]
     assert scripts[0] == scripts[1]
     # what they add for packs of the community: a remark to the name, and whom to ask
@@ -117,4 +119,4 @@ def test_zip_packs_lays_the_archive_out_as_we_do(content: Content) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(out / "uploadable_packs" / "CBSigned.zip") as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
-    assert names == set(build().pack())
+    assert names == set(content.build.pack())
