@@ -311,8 +311,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _ORDER = (
-    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "edr-server",
-    "samples", "config",
+    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "playbook",
+    "edr-server", "samples", "config",
 )  # fmt: skip
 
 

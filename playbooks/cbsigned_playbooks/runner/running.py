@@ -193,7 +193,7 @@ class _Running:
         rules = (rule for rule in self._playbook.outcomes if self._rule_holds(rule))
         chosen = next(rules, self._playbook.otherwise)
         try:
-            note = chosen.note.evaluate(self._names, self._clock)
+            note = chosen.note.evaluate(self._names, self._clock).strip()
         except TemplateProblem as exc:
             self._failures.append(f"note of {chosen.place} cannot be written: {exc}")
             note = self._failures[-1]
@@ -233,7 +233,10 @@ class _Running:
         return {**told, "inputs": inputs}
 
     def _shown_plan(self, item: Input, step: Step, name: str) -> Any:
-        return _sources(item) if any(_steps_in(item)) else _shown(self._given(item, f"with.{name}"), step, name)
+        if any(_steps_in(item)):
+            return _sources(item)
+        given = self._given(item, f"with.{name}")
+        return given if isinstance(item, dict) else _shown(given, step, name)
 
 
 def alert_names(record: Mapping[str, Any]) -> Document:

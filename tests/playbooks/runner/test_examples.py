@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +12,18 @@ from typing import Any, Optional
 
 import pytest
 
+from cbsigned.alert_files import read_alerts
 from cbsigned.settings import EdrSettings, Settings
+from cbsigned.store.ingest import ingest
 from cbsigned_connectors.edr_server.faults import Fault, Faults
 from cbsigned_playbooks.actions import Actions
-from cbsigned_playbooks.desk import EdrDesk
+from cbsigned_playbooks.desk import EdrDesk, StoreDesk
 from cbsigned_playbooks.runner.model import examples, read_playbook
 from cbsigned_playbooks.runner.running import run_playbook
 from connectors.edr_server.serving import TOKEN, serving
 from edr_server import LOGIN_PAGE, EdrServer
 from edr_server import Fault as Answer
+from support import real_data
 
 _LEAVE = "leave"
 _EXPECTED: dict[str, dict[int, str]] = {
@@ -80,6 +85,35 @@ def test_a_signed_tool_on_an_hr_machine_is_reviewed_and_another_program_left(
     assert reviewed["outcome"]["disposition"] == "review"
     assert "signed by Microsoft Windows" in reviewed["outcome"]["note"]
     assert run_playbook(read_playbook("tools-on-hr-machines"), other, actions).document["fired"] is False
+
+
+def test_an_unsigned_process_whose_ancestors_are_not_known_is_reviewed(
+    actions: Actions, alerts: dict[int, Any]
+) -> None:
+    orphan = {"host": "NOWHERE", "process_md5": alerts[6]["md5"], "process_name": "git.exe"}
+    outcome = run_playbook(read_playbook("escalate-unsigned-office-child"), orphan, actions).document["outcome"]
+
+    assert outcome["disposition"] == "review"
+    assert "its lineage is not whole" in outcome["note"]
+
+
+def test_recorded_hits_are_answered_and_children_of_outlook_found(tmp_path: Path) -> None:
+    """Of 2,048 real hits four are about children of Outlook, Unknown all; of 44 unsigned ones the lineage is cut."""
+    folder = real_data("cb-response-splunk-app")
+    store = tmp_path / "real.db"
+    ingest(store, [folder])
+    desk = StoreDesk(store)
+    wanted = read_playbook("escalate-unsigned-office-child")
+    try:
+        actions = Actions(desk, Settings())
+        records = list(read_alerts(str(folder / "alerts.csv.gz"), io.BytesIO()))
+        runs = [run_playbook(wanted, record, actions).document for record in records]
+    finally:
+        desk.close()
+
+    told = Counter(run["outcome"]["rule"] if run["outcome"] else None for run in runs)
+    assert told == {None: 488, "outcomes[1]": 4, "outcomes[2]": 44, "otherwise": 1512}
+    assert not any(run["failures"] for run in runs)
 
 
 @contextmanager

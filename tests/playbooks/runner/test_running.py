@@ -176,6 +176,12 @@ def test_a_dry_run_tells_what_would_be_asked_and_what_depends_on_answers(
     assert [one["disposition"] for one in document["outcomes"]] == ["close", "leave"]
 
 
+def test_a_dry_run_shows_an_alert_that_the_playbook_makes(tmp_path: Path) -> None:
+    document = plan(playbook(tmp_path, step("enrich_alert", "{alert: {md5: '{{ record.h }}'}}")), {"h": _MD5})
+
+    assert document["steps"][0]["inputs"] == {"alert": {"md5": _MD5}}
+
+
 def test_a_dry_run_tells_what_has_no_value(tmp_path: Path) -> None:
     steps = step("signing_status", "{hashes: '{{ record.absent }}'}")
 

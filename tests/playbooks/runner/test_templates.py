@@ -69,6 +69,12 @@ def test_a_note_shows_what_cannot_be_seen_and_a_name_makes_no_line() -> None:
     assert written("{{ record.bad }}\nend") == "x<U+000A><U+202E>y\nend"
 
 
+def test_a_value_that_looks_like_a_template_is_not_rendered() -> None:
+    names = {**_NAMES, "alert": {"title": "{{ 7 }}{% if x %}"}}
+
+    assert text("{{ alert.title }}", _KNOWN).evaluate(names) == "{{ 7 }}{% if x %}"
+
+
 def test_loops_number_their_rounds() -> None:
     source = "{% for row in steps.enriched.rows %}{{ loop.index }}/{{ loop.length }} {{ row.md5 }}; {% endfor %}"
 
