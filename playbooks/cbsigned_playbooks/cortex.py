@@ -69,7 +69,8 @@ def analyzer(job: Job) -> Report:
         "drawings": [_drawing(row.get("svg")) for row in outcome.rows],
         "card": outcome.card,
     }
-    tags = [tag(label) for label in labels] if job.config.get("add_tags") is not False else []
+    tagged = job.config.get("add_tags") is not False and outcome.complete  # a tag would stay when the EDR is back
+    tags = [tag(label) for label in labels] if tagged else []
     extracted = job.config.get("auto_extract_artifacts") is not False
     return {
         "success": True,
@@ -83,7 +84,7 @@ def analyzer(job: Job) -> Report:
 def responder(job: Job) -> Report:
     """Return what the responder answers, with the operations that write it to what it was run on.
 
-    A look-up that failed is told and not written: a tag would stay when the EDR is back.
+    Where a look-up failed that may succeed later, nothing is written: a tag would stay when the EDR is back.
 
     Raises:
         JobRefused: It was run on something else, nothing there can be looked up, or nothing could be answered.
@@ -96,11 +97,10 @@ def responder(job: Job) -> Report:
         )
     action, inputs = _question(job.data) if job.data_type == "thehive:case_artifact" else _whole(job.data)
     outcome = _asked(job, action, inputs)
-    labels = [label for label in _labels(job, action, outcome) if label["predicate"] != "Complete"]
-    nothing = all(row.get("subjects") == [] for row in outcome.rows)
-    if nothing or (not outcome.complete and {label["value"] for label in labels} <= {"Unknown"}):
+    if not outcome.complete or all(row.get("subjects") == [] for row in outcome.rows):
         reasons = " ".join(outcome.failures) or _why_not(outcome)
         raise JobRefused(f"Nothing was written to {job.data_type}: {reasons}")
+    labels = _labels(job, action, outcome)
     tags = [tag(label) for label in labels]
     operations: list[dict[str, Any]] = [{"type": operation, "tag": text} for text in tags]
     field = text_of(job.config.get("custom_field"))
@@ -110,8 +110,6 @@ def responder(job: Job) -> Report:
         "message": outcome.message,
         "action": action.name,
         "tags": tags,
-        "complete": outcome.complete,
-        "failures": list(outcome.failures),
         "summary": dict(outcome.summary),
     }
     return {"success": True, "full": full, "operations": operations}

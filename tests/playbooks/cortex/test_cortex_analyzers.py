@@ -220,14 +220,19 @@ def test_a_job_ends_before_cortex_would_kill_it(tmp_path: Path) -> None:
     assert done.report["errorMessage"]
 
 
-def test_an_answer_in_parts_says_what_is_missing(tmp_path: Path) -> None:
-    with EdrServer([], []) as server:
-        server.fail("binary", Fault(503, b""), times=2)
-        server.fail("*", Fault(503, b""))
-        done = _on(server, tmp_path, "enrich_alert", json.dumps({"md5": DEEP_MD5}), deadline_s=2)
+def test_an_answer_in_parts_says_what_is_missing_and_tags_nothing(tmp_path: Path) -> None:
+    alert = json.dumps({"md5": DEEP_MD5, "process_guid": DEEP_GUID})
+    with EdrServer([{"md5": DEEP_MD5.upper(), "digsig_result": "Signed"}], []) as server:
+        server.fail("process", Fault(503, b"down"))
+        done = _on(server, tmp_path, "enrich_alert", alert, deadline_s=3)
 
-    assert done.code == 1
-    assert "503" in done.report["errorMessage"]
+    full = done.report["full"]
+    assert (full["complete"], full["rows"][0]["status"]) == (False, "Signed")
+    assert "503" in " ".join(full["failures"])
+    assert {"level": "info", "namespace": "CB", "predicate": "Complete", "value": "no"} in (
+        done.report["summary"]["taxonomies"]
+    )
+    assert done.report["operations"] == []
 
 
 @pytest.mark.parametrize("data", ["", "   ", None, 17, ["a"], {"md5": DEEP_MD5}])

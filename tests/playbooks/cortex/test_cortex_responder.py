@@ -137,6 +137,17 @@ def test_a_look_up_that_failed_is_not_written_to_a_case(tmp_path: Path, data_typ
     assert TOKEN not in json.dumps(done.report)
 
 
+def test_half_an_answer_is_not_written_either(tmp_path: Path) -> None:
+    alert = {**ALERT, "artifacts": [{"dataType": "hash", "data": SIGNED}, {"dataType": "other", "data": DEEP_GUID}]}
+    with EdrServer([{"md5": SIGNED.upper(), "digsig_result": "Signed"}], []) as server:
+        server.fail("process", Fault(503, b"down"))
+        job = given("tag", "thehive:alert", alert, {"url": server.url, "api_key": TOKEN, "deadline_s": 3})
+        done = done_here(tmp_path / "job", job, responder)
+
+    assert done.code == 1
+    assert done.report["errorMessage"].startswith("Nothing was written to thehive:alert: ")
+
+
 def test_the_installed_responder_tags_a_case(edr: Edr, cortex_package: Path, tmp_path: Path) -> None:
     program = cortex_package / "responders" / "CBSigned" / "cbsigned_responder.py"
 
