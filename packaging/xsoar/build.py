@@ -1,7 +1,7 @@
 """Build the Cortex XSOAR pack: `python packaging/xsoar/build.py --output dist`, without demisto-sdk.
 
 Writes `cbsigned-xsoar-<version>.zip`, the pack as the platform takes it, and `integration-CBSigned-<version>.yml`, the
-integration alone, for *Settings > Integrations > Upload*. In both the integration is one file, with image, description
+integration alone. In both the integration is one file, with image, description
 and Python inside, and in the Python the core as a zip. Two builds of one checkout are equal to the byte.
 """
 
