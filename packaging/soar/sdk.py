@@ -34,11 +34,11 @@ def python(version: str) -> Path:
     VENVS.mkdir(exist_ok=True)
     with open(VENVS / f"soar-{version}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs at a time
-        if not stamp.exists():
-            wanted = ["requests>=2.28,<3", "jinja2>=3.1,<4", f"splunk-soar-sdk=={version}"]
+        wanted = ["requests>=2.28,<3", "jinja2>=3.1,<4", f"splunk-soar-sdk=={version}"]
+        if not stamp.exists() or stamp.read_text() != " ".join(wanted):
             _run([_interpreter(PYTHON_OF[version]), "-m", "venv", "--clear", str(place)])
             _run([str(inside), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
-            stamp.touch()
+            stamp.write_text(" ".join(wanted))
     return inside
 
 

@@ -10,6 +10,7 @@ What has no wheel (one library) it builds from source.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def _digest(hash_: str) -> str:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")
     part.write_bytes(data)
     part.replace(path)
 

@@ -150,14 +150,17 @@ def test_a_server_that_never_answers_ends_with_the_deadline(app: SdkApp) -> None
     assert [row["cause"] for row in result["data"]] == ["timeout"]
 
 
-def test_a_login_page_of_a_proxy_is_a_failure_that_says_so(app: SdkApp) -> None:
+@pytest.mark.parametrize(
+    ("fault", "message"), [(Fault(200, LOGIN_PAGE), "HTML"), (Fault(403), "403")], ids=["login page", "no right"]
+)
+def test_a_server_that_refuses_is_a_failure_that_says_why(app: SdkApp, fault: Fault, message: str) -> None:
     with EdrServer() as server:
-        server.fail("*", Fault(200, LOGIN_PAGE))
+        server.fail("*", fault)
 
         result = app.action("signing_status", {"hashes": "fe" * 16}, {"url": server.url, "api_key": server.token})
 
     assert result["ok"] is False
-    assert "HTML" in result["message"]
+    assert message in result["message"]
 
 
 def test_one_bad_hash_leaves_the_others_their_answers(app: SdkApp, edr: Edr) -> None:
