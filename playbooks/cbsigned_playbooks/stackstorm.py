@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from cbsigned.errors import ConfigError
-from cbsigned_playbooks.actions import Outcome, open_actions
+from cbsigned_playbooks.actions import open_actions
+from cbsigned_playbooks.catalogue import CONFIGURATION
+from cbsigned_playbooks.definition import Kind
+from cbsigned_playbooks.outcome import Outcome
 
 __all__ = ["DELIMITER", "answer"]
 
 DELIMITER = "%%%%%~=~=~=************=~=~=~%%%%"
 """What the runner looks for around the result; a result that has it inside is no result to it."""
 _INSTEAD = "[delimiter of StackStorm]"
+_SECRET = "[secret]"  # noqa: S105 (what stands in its place)
+_SHORTEST = 8  # below that it is no token, and would be found in many a word
 
 
 def answer(action: str, configuration: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
@@ -35,13 +40,14 @@ def answer(action: str, configuration: Mapping[str, Any], parameters: Mapping[st
     References:
         - StackStorm, `python_action_wrapper.py`: a tuple of a switch and a value is status and result
         - StackStorm, `python_runner.py`: the output is split at the delimiter and must have three parts
+        - StackStorm, `param.py` and issue 4590: parameters are rendered with `config_context`
     """
     try:
         with open_actions(configuration) as actions:
             outcome = actions.run(action, parameters)
     except ConfigError as exc:
         return False, _result(message=str(exc), failures=[str(exc)])
-    return outcome.ok, _without_delimiter(_told(outcome))
+    return outcome.ok, _fit(_told(outcome), configuration)
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
@@ -59,7 +65,20 @@ def _result(**given: Any) -> dict[str, Any]:
     return {"message": "", "complete": False, "rows": [], "summary": {}, "failures": [], "card": "", **given}
 
 
-def _without_delimiter(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that the runner can read, whatever a command line or a file name has in it."""
+def _fit(result: dict[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result that the runner can read and that has no secret in it, whatever an alert has in it.
+
+    StackStorm renders parameters as templates that know the pack's configuration, so that a text such as
+    `{{ config_context.api_key }}` in an alert arrives as the token itself.
+    """
     text = json.dumps(result)
-    return json.loads(text.replace(DELIMITER, _INSTEAD)) if DELIMITER in text else result
+    hidden = {_escaped(configuration.get(one.name)): _SECRET for one in CONFIGURATION if one.kind is Kind.SECRET}
+    fit = text.replace(DELIMITER, _INSTEAD)
+    for secret, instead in hidden.items():
+        fit = fit.replace(secret, instead) if len(secret) >= _SHORTEST else fit
+    return result if fit == text else json.loads(fit)
+
+
+def _escaped(secret: object) -> str:
+    """Return a secret as it stands in JSON, without the quotes."""
+    return json.dumps(str(secret).strip())[1:-1] if secret else ""

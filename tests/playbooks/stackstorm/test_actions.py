@@ -139,3 +139,13 @@ def test_a_command_line_with_the_runners_delimiter_in_it_leaves_the_result_reada
     assert OURS == DELIMITER
     assert DELIMITER not in json.dumps(result) + json.dumps(asked)
     assert asked["rows"][-1]["status"] == "Signed"
+
+
+def test_a_token_that_stackstorm_rendered_into_an_alert_does_not_come_back(pack: Pack, edr: Edr) -> None:
+    """`{{ config_context.api_key }}` in an alert is the token by the time the action gets it."""
+    ran = pack.run("enrich_alert", {"alert": {"md5": WRITTEN_MD5, "title": f"a {edr.token} b"}}, edr.configuration)
+    asked = pack.run("signing_status", {"hashes": edr.token}, edr.configuration)
+
+    assert ran.result["rows"][0]["status"] == "Signed"
+    assert asked.status is False
+    assert edr.token not in ran.written + asked.written

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from golden import CASES, DEEP_GUID, WRITTEN_MD5, Edr
+from jinja2 import Environment, StrictUndefined
 from jsonschema import Draft4Validator
 
 from cbsigned_playbooks.actions import open_actions
@@ -165,3 +166,31 @@ def test_the_workflow_takes_and_gives_what_its_metadata_and_tasks_say(pack: Pack
     published = {name for way in workflow["tasks"]["enrich"]["next"] for one in way["publish"] for name in one}
     assert {name for one in workflow["output"] for name in one} == kept
     assert kept <= published
+
+
+HOSTILE = [
+    "{{ config_context.api_key }}", "{{{{x}}}}", "{{{% raw %}", "{%- for x in y %}", "<% st2kv('system.token') %>",
+    "<<%%", "\\{{\\", 'a "{{" b', "\u202e{{", "}}%}%>",
+]  # fmt: skip
+
+
+def test_the_rule_hands_over_an_alert_unchanged_and_with_nothing_to_render(pack: Pack) -> None:
+    """StackStorm renders a parameter when it has `{{` or `{%` in it, Orquesta what is between `<%` and `%>`."""
+    body = {"md5": WRITTEN_MD5, "a": {"b": HOSTILE}, **{text: {} for text in HOSTILE}}
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 (as StackStorm's)
+    environment.filters["to_json_string"] = lambda value: json.dumps(value, separators=(",", ": "))
+    template = read(pack, "rules/alert_by_webhook.yaml")["action"]["parameters"]["alert"]
+
+    handed = environment.from_string(template).render(trigger={"body": body})
+
+    assert json.loads(handed) == body
+    assert not re.search(r"\{\{|\{%|<%", handed)
+    assert pack.metadata("triage")["parameters"]["alert"]["type"] == "string"
+
+
+def test_every_expression_of_the_workflow_is_of_one_line(pack: Pack) -> None:
+    """Orquesta's parser is `<%.*?%>`, whose dot matches no line end."""
+    task = read(pack, "actions/workflows/triage.yaml")["tasks"]["enrich"]
+    texts = [text for way in task["next"] for one in way["publish"] for text in one.values()]
+
+    assert [re.findall("<%.*?%>", text) for text in texts] == [[text] for text in texts]

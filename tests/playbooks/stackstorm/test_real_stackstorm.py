@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ for result in json.load(sys.stdin):
     for one in publish:
         ((name, text),) = one.items()
         kept[name] = engine(text.strip()[2:-2].strip()).evaluate(context=context)
-    print(json.dumps(kept["advice"]))
+    print(json.dumps({name: kept[name] for name in ("advice", "message", "card")}))
 """
 
 
@@ -188,11 +189,24 @@ def test_the_workflow_never_takes_unknown_for_signed(
     yaql_python: Path, pack: Pack, statuses: list[str], complete: bool, advice: str
 ) -> None:
     rows = [{"subjects": [{"status": status} for status in statuses]}]
-    results = [{"message": "", "card": "", "rows": rows, "complete": complete}]
-    workflow = pack.folder / "actions" / "workflows" / "triage.yaml"
-    done = subprocess.run(
-        [str(yaql_python), "-c", _YAQL, str(workflow)], input=json.dumps(results), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    published = evaluated(yaql_python, pack, {"message": "", "card": "", "rows": rows, "complete": complete})
 
-    assert f"{json.dumps(advice)}\n" == done.stdout, done.stderr
+    assert advice == published["advice"]
+
+
+def test_texts_that_the_workflow_hands_on_have_nothing_to_evaluate(yaql_python: Path, pack: Pack) -> None:
+    hostile = "{{ config_context.api_key }} {{{{x {{% <% st2kv('system.token') %> <<%%"
+    published = evaluated(yaql_python, pack, {"message": hostile, "card": hostile, "rows": [], "complete": True})
+
+    for name in ("message", "card"):
+        assert "config_context.api_key" in published[name]
+        assert not re.search(r"\{\{|\{%|<%", published[name])
+
+
+def evaluated(python: Path, pack: Pack, result: dict[str, Any]) -> Any:
+    """Return what the workflow publishes after a task with such a result."""
+    workflow = pack.folder / "actions" / "workflows" / "triage.yaml"
+    command = [str(python), "-c", _YAQL, str(workflow)]
+    done = subprocess.run(command, input=json.dumps([result]), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
