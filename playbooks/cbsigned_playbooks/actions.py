@@ -149,7 +149,7 @@ def _enrich_alert(actions: Actions, action: Action, inputs: dict[str, Any], dead
     ok = answered or (not failures and len(unread) < len(found))
     message = _message("alert", statuses, failures) if ok else (failures or _reasons(unread))[0]
     if len(documents) == 1 and ok:
-        message = f"{documents[0]['status']}: {documents[0]['reason']}"
+        message = _told(documents[0]["status"], documents[0]["reason"])
     complete = all(document["complete"] for document in documents)
     summary = _summary(len(rows), len(rows) - len(unread), complete, statuses)
     return Outcome(action, ok, message, rows, summary, complete, _reasons([*failures, *unread]), tuple(documents))
@@ -181,7 +181,7 @@ def _signing_status(actions: Actions, action: Action, inputs: dict[str, Any], de
     statuses = [answer.status.value for answer in answers]
     message = _message("hash", statuses, failures) if answered else (failures or wrong)[0]
     if len(rows) == 1 and answered:
-        message = f"{statuses[0]}: {answers[0].reason}"
+        message = _told(statuses[0], answers[0].reason)
     summary = _summary(len(rows), answered, not failures, statuses)
     return Outcome(action, answered > 0, message, rows, summary, not failures, (*failures, *wrong))
 
@@ -337,6 +337,10 @@ def _word(status: str) -> str:
 
 def _message(what: str, statuses: Sequence[str], failures: Sequence[str]) -> str:
     return " ".join([f"{len(statuses):,} {_several(what, len(statuses))}{_counts(statuses)}.", *failures[:1]])
+
+
+def _told(status: str, reason: str) -> str:
+    return reason if reason.startswith(status) else f"{status}: {reason}"
 
 
 def _counts(statuses: Sequence[str]) -> str:

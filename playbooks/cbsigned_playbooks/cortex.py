@@ -24,6 +24,7 @@ from cbsigned_playbooks.cortex_job import Job, JobRefused, Report, text_of
 from cbsigned_playbooks.cortex_report import artifacts, tag, taxonomies
 from cbsigned_playbooks.definition import Action, Kind, Parameter
 from cbsigned_playbooks.outcome import Outcome
+from cbsigned_playbooks.reputation import publishers_of
 
 __all__ = ["DRAWN", "RESPONDER_TYPES", "analyzer", "clicked", "data_types", "remembered", "responder", "settings"]
 
@@ -265,7 +266,7 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
 
 def _labels(job: Job, action: Action, outcome: Outcome) -> list[dict[str, str]]:
     named = job.config.get("trusted_publishers")
-    trusted = [text for text in map(text_of, named if isinstance(named, list) else [named]) if text]
+    trusted = publishers_of("\n".join(map(text_of, named if isinstance(named, list) else [named])))
     return taxonomies(action, outcome.rows, outcome.summary, outcome.complete, trusted)
 
 

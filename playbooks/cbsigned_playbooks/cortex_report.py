@@ -13,12 +13,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from cbsigned.binary import Certainty
 from cbsigned.observables import parse_process_id
 from cbsigned.render.marks import word
-from cbsigned.status import SigningStatus, parse_result_code
+from cbsigned.status import SigningStatus
 from cbsigned_playbooks.definition import Action, Output
 from cbsigned_playbooks.outcome import values_at
+from cbsigned_playbooks.reputation import Score, reputation
 
 __all__ = ["MOST_ARTIFACTS", "NAMESPACE", "artifacts", "level", "tag", "taxonomies"]
 
@@ -26,12 +26,6 @@ NAMESPACE = "CB"
 MOST_ARTIFACTS = 100
 
 Row = Mapping[str, Any]
-_SUSPICIOUS = {
-    SigningStatus.BAD_SIGNATURE.value,
-    SigningStatus.INVALID_SIGNATURE.value,
-    SigningStatus.EXPLICIT_DISTRUST.value,
-}
-_REVOKED = (0x800B010C, 0x80092010)  # result codes that have no status word of their own
 _HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,252}", re.ASCII)
 _LONGEST_NAME = 255
@@ -42,15 +36,12 @@ def level(part: Row, trusted: Collection[str]) -> str:
 
     Args:
         part: A row, a subject or a node: with `status`, and what else is known of the signature.
-        trusted: Publishers whom the administrator trusts, in any case.
+        trusted: As of `reputation`.
     """
-    signature = part.get("signature") or part
-    evidence = signature.get("evidence") or {}
-    if signature["status"] in _SUSPICIOUS or parse_result_code(evidence.get("code")) in _REVOKED:
-        return "suspicious"
-    known = _folded(signature.get("publisher")) in {_folded(name) for name in trusted if name.strip()}
-    firm = evidence.get("certainty") in (Certainty.CONFIRMED.value, Certainty.STATED.value)
-    return "safe" if signature["status"] == SigningStatus.SIGNED.value and known and firm else "info"
+    return _LEVELS[reputation(part.get("signature") or part, trusted).score]
+
+
+_LEVELS = {Score.SUSPICIOUS: "suspicious", Score.GOOD: "safe", Score.UNKNOWN: "info"}
 
 
 def taxonomies(
@@ -131,10 +122,6 @@ def _signatures(predicate: str, parts: Sequence[Row], trusted: Collection[str]) 
 def _word(part: Row) -> str:
     said = part.get("signature") is not None or "cause" in part  # rows of searches have a status alone
     return word(dict(part)) if said else str(part["status"])
-
-
-def _folded(name: object) -> str:
-    return " ".join(str(name or "").split()).casefold()
 
 
 def _each(parts: Iterable[Row], name: str) -> Iterator[Row]:

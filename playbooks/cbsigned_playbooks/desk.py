@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
+from cbsigned.cache import FileCache
+from cbsigned.cli import expanded
 from cbsigned.edr import connect
 from cbsigned.edr.checks import Finding
-from cbsigned.enrichment import Caches, Sources
+from cbsigned.enrichment import Caches, Sources, process_cache, signature_cache
 from cbsigned.errors import ConfigError, SourceError
 from cbsigned.seen import Seen
 from cbsigned.settings import Settings
@@ -63,7 +65,7 @@ class Desk(Protocol):
 
 
 class EdrDesk:
-    """An EDR server, and answers kept in memory.
+    """An EDR server, and answers kept in memory and, where the settings name one, in the cache file.
 
     Args:
         settings: With `edr`.
@@ -76,7 +78,9 @@ class EdrDesk:
         if settings.edr is None:
             raise ConfigError("There is no server in the settings: name its url and the token.")
         self._edr = connect(settings.edr)
-        self.sources = Sources(self._edr, self._edr, self._edr, Caches())
+        durable = FileCache(expanded(settings.cache_file), settings.cache_max_bytes) if settings.cache_file else None
+        kept = Caches(signature_cache(durable), process_cache(durable))
+        self.sources = Sources(self._edr, self._edr, self._edr, kept)
 
     @property
     def name(self) -> str:

@@ -56,7 +56,9 @@ class Outcome:
         if self.documents:
             return _joined([markdown_card(document, _MOST_CHARS) for document in self.documents])
         columns, rows = self.table()
-        return _joined([escape_markdown(self.message) + "\n\n" + rows_table(columns, rows, "markdown", 0)], rows)
+        more = _more(len(self.rows) - _MOST_ROWS, "row")
+        table = rows_table(columns, rows, "markdown", 0) + (f"\n_{more}_\n" if more else "")
+        return _joined([f"{escape_markdown(self.message)}\n\n{table}"])
 
     @property
     def html(self) -> str:
@@ -68,9 +70,13 @@ class Outcome:
         from cbsigned.render.html import html_card  # here, where Jinja2 may be missing
 
         if self.documents:
-            return "".join(html_card(one, style=number == 0) for number, one in enumerate(self.documents[:_MOST_CARDS]))
+            cards = [html_card(one, style=number == 0) for number, one in enumerate(self.documents[:_MOST_CARDS])]
+            more = _more(len(self.documents) - _MOST_CARDS, "alert")
+            return "".join(cards) + (f"<p>{more}</p>\n" if more else "")
         told = f"<p>{escape(clean(self.message))}</p>\n"
-        return f'{_TABLE_STYLE}<div class="cbsigned-table">{told}{_html(*self.table()) if self.rows else ""}</div>\n'
+        more = _more(len(self.rows) - _MOST_ROWS, "row")
+        told += (_html(*self.table()) if self.rows else "") + (f"<p>{more}</p>\n" if more else "")
+        return f'{_TABLE_STYLE}<div class="cbsigned-table">{told}</div>\n'
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return the headings and the first 100 rows of the most important values."""
@@ -137,14 +143,20 @@ def _cell(values: Sequence[Any]) -> str:
     return text if len(text) <= _MOST_CELL else text[: _MOST_CELL - 1] + "…"
 
 
-def _joined(cards: Sequence[str], rows: Sequence[object] = ()) -> str:
+def _more(number: int, what: str) -> str:
+    """Return the sentence on what is left out of a picture; empty where nothing is."""
+    if number <= 0:
+        return ""
+    return f"{number:,} more {what} is in the data." if number == 1 else f"{number:,} more {what}s are in the data."
+
+
+def _joined(cards: Sequence[str]) -> str:
     """Return cards one below the other as far as they have room, whole ones, and say how many are left out."""
     kept: list[str] = []
     size = 0
     for number, card in enumerate(cards):
         if kept and size + len(card) > _MOST_CHARS - 200:
-            left = len(cards) - number
-            kept.append(f"_{left} more {'alert is' if left == 1 else 'alerts are'} in the data of this action._\n")
+            kept.append(f"_{_more(len(cards) - number, 'alert')}_\n")
             break
         kept.append(card if card.endswith("\n") else card + "\n")
         size += len(card)
@@ -152,4 +164,4 @@ def _joined(cards: Sequence[str], rows: Sequence[object] = ()) -> str:
     if len(text) <= _MOST_CHARS:
         return text
     lines = text[: _MOST_CHARS - 200].splitlines()[:-1]
-    return "\n".join(lines) + "\n\n_The rest is in the data of this action._\n"
+    return "\n".join(lines) + "\n\n_The rest is in the data._\n"

@@ -231,7 +231,6 @@ PROCESS = _with_columns(
         "user": "User",
         "pid": "PID",
         "started_at": "Started",
-        "parent_name": "Parent",
         "guid": "GUID",
     },
 )

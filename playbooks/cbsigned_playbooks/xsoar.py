@@ -18,7 +18,7 @@ from cbsigned.errors import ConfigError
 from cbsigned.observables import read_hashes
 from cbsigned_playbooks.actions import open_actions
 from cbsigned_playbooks.outcome import Outcome
-from cbsigned_playbooks.xsoar_score import publishers_of, reputation
+from cbsigned_playbooks.reputation import publishers_of, reputation
 
 __all__ = ["BRAND", "COMMANDS", "LEFT_OUT", "Command", "Demisto", "Kit", "configuration", "run"]
 

@@ -97,7 +97,7 @@ def _cases() -> dict[str, Any]:
     cases: dict[str, Any] = {f"sample {number}": json.loads(line) for number, line in enumerate(lines, 1)}
     cases["deep and hostile"] = {"process_guid": DEEP_GUID, "search_name": "<b>Deep</b> {{7*7}}"}
     cases["hash alone"] = {"md5": _md5(0)}
-    cases["unknown hash"] = {"md5": "ab" * 16}
+    cases["unknown hash"] = {"md5": "fe" * 16}
     cases["unknown guid"] = {"process_guid": UNKNOWN_GUID}
     cases["host, pid and time"] = {"host": "LAB<script>", "pid": "4096", "_time": "2017-06-14T11:10:00Z"}
     return cases

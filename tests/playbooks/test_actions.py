@@ -211,7 +211,8 @@ def test_a_card_of_many_alerts_says_how_many_it_leaves_out(actions: Actions) -> 
     outcome = actions.run("enrich_alert", {"alert": [CASES["deep and hostile"]] * 50})
 
     assert len(outcome.card) <= 30_000
-    assert "more alerts are in the data of this action" in outcome.card
+    assert "more alerts are in the data" in outcome.card
+    assert "30 more alerts are in the data" in outcome.html
 
 
 def test_values_from_outside_are_escaped_in_every_picture(actions: Actions, tmp_path: Path) -> None:

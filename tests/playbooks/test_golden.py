@@ -48,7 +48,7 @@ def _asked(actions: Actions) -> Iterator[tuple[str, Any]]:
     questions: list[tuple[str, dict[str, Any]]] = [
         ("test_connection", {}),
         ("enrich_alert", {"alert": alerts, "relatives": 3}),
-        ("signing_status", {"hashes": [*md5s, "ab" * 16, "no hash", "cd" * 20]}),
+        ("signing_status", {"hashes": [*md5s, "fe" * 16, "no hash", "cd" * 20]}),
         ("process_lineage", {"guid": DEEP_GUID, "relatives": 3}),
         ("process_lineage", {"guid": guid_at(7), "relatives": 3}),
         ("process_lineage", {"guid": UNKNOWN_GUID}),

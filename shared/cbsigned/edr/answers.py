@@ -101,7 +101,7 @@ def read_body(response: requests.Response, host: str, limit: int) -> bytes:
         if len(body) > limit:
             raise SourceResponseError(
                 f"{host} sent more than {limit} bytes for one answer; it was not read to the end. "
-                "Raise max_response_bytes in [edr] if that is expected."
+                "Raise max_response_bytes if that is expected."
             )
     if unpacker is not None and body and not unpacker.eof:
         raise SourceResponseError(f"{host} sent a packed answer that is cut off. Look at proxies between.")
@@ -126,9 +126,7 @@ def read_json(response: requests.Response, host: str, body: bytes) -> dict[str, 
         )
     if not _is_json(kind):
         shown = kind if re.fullmatch(r"[a-z]+/[a-z0-9.+\-]{1,40}", kind) else "something else"
-        raise SourceResponseError(
-            f"{host} answered {shown}, not JSON. Check that url in [edr] is a Carbon Black EDR server."
-        )
+        raise SourceResponseError(f"{host} answered {shown}, not JSON. Check that url names a Carbon Black EDR server.")
     try:
         document = json.loads(body.decode("utf-8-sig"))  # bytes would be read as UTF-16 too, and half characters let in
         if _SURROGATE.search(body):
@@ -140,7 +138,7 @@ def read_json(response: requests.Response, host: str, body: bytes) -> dict[str, 
         ) from None  # the decoder's error holds the whole body
     if not isinstance(document, dict):
         raise SourceResponseError(
-            f"{host} sent JSON of another shape: a {type(document).__name__}, expected an object. Check url in [edr]."
+            f"{host} sent JSON of another shape: a {type(document).__name__}, expected an object. Check url."
         )
     return document
 
@@ -165,22 +163,22 @@ def of_status(response: requests.Response, host: str) -> SourceError:
         )
     if status == 407:
         return SourceAuthError(
-            f"The proxy in front of {host} asks for credentials (407). Put them into proxy in [edr]."
+            f"The proxy in front of {host} asks for credentials (407). Put them into the setting proxy."
         )
     if status in (408, 500, 502, 503, 504):
         return SourceUnavailable(f"{host} could not answer ({status}, {_STATUS[status]}). Try again later.")
     if status == 429:
-        return SourceBusy(f"{host} asks us to slow down (429). Try again later, or lower parallel in [edr].")
+        return SourceBusy(f"{host} asks us to slow down (429). Try again later, or lower the setting parallel.")
     if 300 <= status < 400:
         return SourceResponseError(
             f"{host} redirected us ({status}), and the token goes nowhere else: a login page or a proxy is likely. "
-            "Set url in [edr] to the server itself."
+            "Set url to the server itself."
         )
     if status in (413, 414):
         return SourceQueryError(f"{host} refused the query as too long ({status}). Look at proxies in front of it.")
     if status == 404:
         return NoRoute(
-            f"{host} has no such route (404): no Carbon Black EDR server, or another path. Check url in [edr]."
+            f"{host} has no such route (404): no Carbon Black EDR server, or another path. Check the setting url."
         )
     if status == 405:
         return SourceResponseError(
@@ -226,25 +224,27 @@ def _classified(chain: list[BaseException], host: str, proxy: bool) -> SourceErr
     if ssl.SSLError in by_type and ssl.SSLEOFError not in by_type:
         return SourceUnavailable(
             f"No TLS connection to {where}: it does not speak TLS 1.2 or later, or no TLS at this port. "
-            f"Check {check} in [edr]."
+            f"Check the setting {check}."
         )
     if socket.gaierror in by_type:
-        return SourceUnavailable(f"The name of {where} cannot be resolved. Check {check} in [edr] and this host's DNS.")
+        return SourceUnavailable(
+            f"The name of {where} cannot be resolved. Check the setting {check} and this host's DNS."
+        )
     if ConnectionRefusedError in by_type:
         return SourceUnavailable(
-            f"{where} refused the connection: nothing listens there. Check the port of {check} in [edr]."
+            f"{where} refused the connection: nothing listens there. Check the port of the setting {check}."
         )
     if at_proxy:
-        return SourceUnavailable(f"{where} passed nothing on. Check proxy in [edr] and its credentials.")
+        return SourceUnavailable(f"{where} passed nothing on. Check the setting proxy and its credentials.")
     if any(isinstance(e, (IncompleteRead, http.client.IncompleteRead)) for e in chain):
         return AnswerCut(f"{where} closed the connection within its answer. Try again; else look at its log.")
     if any(isinstance(e, (ConnectionError, ssl.SSLEOFError)) for e in chain):
         return ConnectionLost(f"{where} closed the connection without an answer. Try again; else look at its log.")
     if any(isinstance(e, http.client.HTTPException) for e in chain):
-        return SourceResponseError(f"{where} answered something that is not HTTP. Check {check} in [edr].")
+        return SourceResponseError(f"{where} answered something that is not HTTP. Check the setting {check}.")
     if isinstance(chain[0], ValueError) and not isinstance(chain[0], (requests.RequestException, HTTPError)):
         return SourceResponseError(f"{where} sent headers that cannot be read. Look at proxies between.")
-    return SourceUnavailable(f"{where} cannot be reached. Check {check} in [edr] and the network between.")
+    return SourceUnavailable(f"{where} cannot be reached. Check the setting {check} and the network between.")
 
 
 _KINDS = (ssl.SSLEOFError, ssl.SSLError, socket.gaierror, ConnectionRefusedError)
@@ -253,11 +253,11 @@ _KINDS = (ssl.SSLEOFError, ssl.SSLError, socket.gaierror, ConnectionRefusedError
 def _certificate(where: str, exc: Optional[ssl.SSLCertVerificationError]) -> str:
     code = getattr(exc, "verify_code", None)
     if exc is None or code in (62, 64) or "mismatch" in str(exc):  # host name, address
-        why = "it is for another name. Set tls_hostname in [edr] to the name it carries"
+        why = "it is for another name. Set tls_hostname to the name it carries"
     elif code == 10:
         why = "it has expired. Renew it on the server"
     else:
-        why = "its issuer is not trusted. Set ca_file in [edr] to the PEM file of the CA, or of a self-signed server"
+        why = "its issuer is not trusted. Set ca_file to the PEM file of the CA, or of a self-signed server"
     return f"The certificate of {where} was not accepted: {why}."
 
 

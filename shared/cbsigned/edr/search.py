@@ -202,5 +202,5 @@ def _is_entry(entry: object) -> bool:
 
 def _wrong_shape(host: str, what: str) -> SourceResponseError:
     return SourceResponseError(
-        f"{host} sent a search answer of another shape: {what}. Check that url in [edr] is a Carbon Black EDR server."
+        f"{host} sent a search answer of another shape: {what}. Check that url names a Carbon Black EDR server."
     )

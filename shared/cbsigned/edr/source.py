@@ -333,7 +333,7 @@ class EdrSource:
         version = parse_version(document.get("version"))
         if version is None:
             raise SourceResponseError(
-                f"{self._client.host} named no version in /api/info. Check that url in [edr] is a Carbon Black EDR."
+                f"{self._client.host} named no version in /api/info. Check that url names a Carbon Black EDR."
             )
         log.debug("%s is version %s", self._client.host, version)
         return version

@@ -93,7 +93,7 @@ class EdrClient:
         self._given_up = threading.Event()
         self._session = _session(settings)
         if parts.scheme != "https":
-            log.warning("The API token travels to %s unencrypted. Use an https url in [edr].", self.host)
+            log.warning("The API token travels to %s unencrypted. Use an https url.", self.host)
         elif not settings.verify_tls:
             log.warning("Certificates of %s are not checked (verify_tls is off): set ca_file instead.", self.host)
 
@@ -268,7 +268,7 @@ class EdrClient:
         if not self._slots.acquire(timeout=deadline.remaining()):
             raise _InHaste(
                 f"{self.host} was not asked within {deadline.seconds:.1f} s: {self.parallel} other requests took all "
-                "the time. Raise the time limit (deadline_s), or parallel in [edr]."
+                "the time. Raise the time limit (deadline_s), or the setting parallel."
             )
         try:
             yield
@@ -321,7 +321,7 @@ class _Session(requests.Session):
 
 def _session(settings: EdrSettings) -> requests.Session:
     if not re.fullmatch(r"[\x21-\x7e]{1,512}", settings.token):
-        raise ConfigError("token in [edr] is not one: expected up to 512 ASCII characters, no spaces. Copy it again.")
+        raise ConfigError("token is not one: expected up to 512 ASCII characters, no spaces. Copy it again.")
     session = _Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -199,7 +199,7 @@ def tls_context(settings: EdrSettings) -> ssl.SSLContext:
         context.load_verify_locations(cafile=settings.ca_file or DEFAULT_CA_BUNDLE_PATH)
     except (OSError, ssl.SSLError) as exc:
         raise ConfigError(
-            f'ca_file is "{settings.ca_file}" in [edr]: it cannot be read as certificates ({exc}). '
+            f'ca_file is "{settings.ca_file}": it cannot be read as certificates ({exc}). '
             "Give a PEM file that starts with -----BEGIN CERTIFICATE-----."
         ) from exc
     return context

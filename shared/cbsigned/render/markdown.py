@@ -30,6 +30,8 @@ __all__ = ["escape_markdown", "markdown_card", "markdown_lineage"]
 
 _MAX_VALUE = 600
 _MAX_NODE_VALUE = 200
+_DEEPEST = 7  # renderers leave out what is nested more than twenty deep, each level of a list counting two
+_LONGEST_WORD = 80
 _SPECIAL = re.compile(r"([\\`*_\[\]|~@$#^])|(?<=[A-Za-z]{2})(:)(?=\S)|(?<=[Ww]{3})(\.)")
 _START = re.compile(r"^([-+=]|\d+(?=[.)]))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
@@ -92,7 +94,7 @@ def _subject(document: Document, subject: Document) -> Iterator[str]:
     yield from _notes([*subject["verdict"]["notes"], *(_alert_notes(document) if first else [])])
     yield "| | |"
     yield "|---|---|"
-    yield from (f"| {label} | {escape_markdown(value)} |" for label, value in facts(document, subject))
+    yield from (f"| {label} | {escape_markdown(_fact(label, value))} |" for label, value in facts(document, subject))
     yield ""
     if subject["links"] is not None:
         yield " · ".join(_link(label, address) for label, address in console(subject))
@@ -136,14 +138,28 @@ def _node(node: Document, level: int, tag: str, whole: bool = True) -> Iterator[
     """Return one process on a line; without `whole` only what does not stand elsewhere on the card."""
     pid = f"pid {node['pid']}" if node["pid"] is not None else None
     source = "pid and start from the guid" if node["from_guid"] else None
-    parts = (word(node), pid, node["user"], node["started_at"], source, tag, *(pivots(node) if whole else ()))
+    deeper = f"level {level}" if level > _DEEPEST else None
+    parts = (word(node), pid, node["user"], node["started_at"], deeper, source, tag, *(pivots(node) if whole else ()))
     about = " · ".join(escape_markdown(part, _MAX_NODE_VALUE) for part in parts if part)
-    name = escape_markdown(shown(node), _MAX_NODE_VALUE)
+    name = escape_markdown(_breakable(shown(node)), _MAX_NODE_VALUE)
     below = [f"gap: {node['gap']['reason']}"] if node["gap"] else []
     below += [node["reason"]] if whole and look(node) != "Signed" else []
-    below += [node["cmdline"]] if whole and node["cmdline"] else []
+    below += [_breakable(node["cmdline"])] if whole and node["cmdline"] else []
     told = "".join(f" — {escape_markdown(text, _MAX_NODE_VALUE)}" for text in below)
-    yield f"{'  ' * level}- {mark(look(node)).symbol} **{name}** {about}{told}"
+    yield f"{_indent(level)}- {mark(look(node)).symbol} **{name}** {about}{told}"
+
+
+def _fact(label: str, value: str) -> str:
+    return _breakable(value) if label == "Command line" else value
+
+
+def _indent(level: int) -> str:
+    return "  " * min(level, _DEEPEST)
+
+
+def _breakable(text: str) -> str:
+    """Return a text whose words are short enough for a narrow place; the JSON has them whole."""
+    return " ".join(w if len(w) <= _LONGEST_WORD else f"{w[:50]}…{w[-20:]}" for w in text.split(" "))
 
 
 def _relatives(lineage: Document, part: str, kind: str, level: int) -> Iterator[str]:
@@ -154,7 +170,7 @@ def _relatives(lineage: Document, part: str, kind: str, level: int) -> Iterator[
         yield from _node(node, level, kind)
     if found["gap"] is not None or not found["nodes"]:
         missing = found["gap"]["reason"] if found["gap"] is not None else "none recorded"
-        yield f"{'  ' * level}- {part}: {escape_markdown(missing)}"
+        yield f"{_indent(level)}- {part}: {escape_markdown(missing)}"
 
 
 def _nothing(document: Document) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which reputation a signing status gives a file in Cortex XSOAR: the policy, apart from the platform.
+"""Which reputation a signing status gives a file, for platforms that want one: the policy, apart from the platforms.
 
 A signature says who made a file, not that it does no harm, so *Signed* alone is no *Good*, and *Unsigned* is no *Bad*.
 """
@@ -25,7 +25,7 @@ _FIRM = (Certainty.CONFIRMED.value, Certainty.STATED.value)
 
 
 class Score(IntEnum):
-    """DBot scores that a signature can give; 3, *Bad*, is none of them."""
+    """What a signature can give, as XSOAR's DBot scores; 3, *Bad*, is none of them."""
 
     UNKNOWN = 0
     GOOD = 1
@@ -54,20 +54,20 @@ def reputation(row: Mapping[str, Any], trusted: Collection[str] = frozenset()) -
     else, *Unsigned*, *Expired* and an incomplete chain among it: most such files are harmless.
 
     Args:
-        row: Of the action `signing_status`.
+        row: With `status`, and where they are known `publisher` and `evidence`: of the action `signing_status`.
         trusted: From `publishers_of`.
 
     References:
         - soar-platforms §3, DBot scores; behaviour §2.2, result codes of revocation
     """
-    status, evidence = SigningStatus(row["status"]), row["evidence"] or {}
+    status, evidence = SigningStatus(row["status"]), row.get("evidence") or {}
     if parse_result_code(evidence.get("code")) in _REVOKED:
         return Reputation(Score.SUSPICIOUS, "Suspicious: the certificate is revoked.")
     if status in _SUSPICIOUS:
         return Reputation(Score.SUSPICIOUS, f"Suspicious: {_SUSPICIOUS[status]}.")
     if status is not SigningStatus.SIGNED:
         return Reputation(Score.UNKNOWN, f"No reputation: {status.value} says neither good nor bad.")
-    if evidence.get("certainty") in _FIRM and _folded(row["publisher"] or "") in trusted:
+    if evidence.get("certainty") in _FIRM and _folded(row.get("publisher") or "") in trusted:
         return Reputation(Score.GOOD, "Good: the configuration names its publisher as trusted.")
     return Reputation(Score.UNKNOWN, "No reputation: Signed says who made it, not that it does no harm.")
 

@@ -7,7 +7,7 @@ from typing import Any, Optional
 import pytest
 
 from cbsigned.status import SigningStatus
-from cbsigned_playbooks.xsoar_score import Score, publishers_of, reputation
+from cbsigned_playbooks.reputation import Score, publishers_of, reputation
 
 TRUSTED = publishers_of("Example Ltd\n\n  Söhne,   Inc. \r\n")
 
