@@ -36,6 +36,7 @@ _TOLD_GUID = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _CLOUD_GUID = re.compile(r"[0-9A-Z]{6,12}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{6,16}", re.ASCII)
+_INDEX = re.compile(r"\[\d+\]\Z", re.ASCII)
 _FOLDED = ("hash", "hashes", "file", "image", "ext", "executable", "details")
 _TELLING = (
     ("algorithm",), ("algo",), ("type",), ("kind",), ("name",), ("label",), ("hash", "type"), ("hash", "name"),
@@ -205,5 +206,6 @@ def _home(leaf: _Leaf, last: tuple[str, ...]) -> str:
 
 def _family(leaf: _Leaf, last: tuple[str, ...]) -> str:
     """Return the words before a hash's name, and its place in a list: others are another file's."""
-    index = leaf.path[leaf.path.rindex("[") :] if leaf.path.endswith("]") else ""
-    return "_".join(w for w in last if w not in (*KINDS, "hash", "hashes", "value")) + index
+    index = _INDEX.search(leaf.path)
+    words = "_".join(w for w in last if w not in (*KINDS, "hash", "hashes", "value"))
+    return words + (index.group() if index else "")

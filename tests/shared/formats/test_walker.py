@@ -222,3 +222,11 @@ def _hexes(value: Any) -> Iterator[str]:
 )
 def test_the_walker_finds_nothing_that_is_not_there(value: Any) -> None:
     assert found_in({"x": value}) <= set(_hexes(value))
+
+
+@pytest.mark.parametrize("key", ["]", "a]", "[", "a[", "[]", "a[x]"])
+def test_a_key_may_be_made_of_brackets(key: str) -> None:
+    """A key that ends like a list's index ended in a ValueError; found by the test of any JSON."""
+    alert = parse_alert({"file": {key: MD5}})
+
+    assert [s.md5 for s in alert.sets] == [MD5]
