@@ -154,21 +154,29 @@ def _action_of(job: Job) -> Action:
 
 def _asked(job: Job, action: Action, inputs: Mapping[str, Any]) -> Outcome:
     """Return an answer; raises where there is none."""
+    defaults = {one.name: one.default for one in action.parameters}
     known = {one.name for one in remembered(action)}
     given = {name: value for name, value in job.config.items() if name in known}
-    given.update(job.parameters)
+    given.update((name, value) for name, value in job.parameters.items() if name in defaults)  # TheHive has own ones
     given.update(inputs)
-    limit = job.config.get("jobTimeout")
-    if isinstance(limit, (int, float)) and not isinstance(limit, bool) and limit > 0:  # minutes; then Cortex kills it
-        default = next(one.default for one in action.parameters if one.name == "deadline_s")
-        wanted = given.get("deadline_s", default)
-        if isinstance(wanted, (int, float)):
-            given["deadline_s"] = max(1, min(wanted, limit * 60 - _BEFORE_TIMEOUT_S))
+    given["deadline_s"] = _before_timeout(given.get("deadline_s", defaults["deadline_s"]), job.config.get("jobTimeout"))
     with open_actions(_configuration(job)) as actions:
         outcome = actions.run(action.name, given)
     if not outcome.ok:
         raise JobRefused(outcome.message)
     return outcome
+
+
+def _before_timeout(wanted: object, limit: object) -> object:
+    """Return a deadline in seconds that passes before Cortex ends the job, after `limit` minutes."""
+    if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit > 0:
+        return wanted
+    try:
+        seconds = float(str(wanted))
+    except ValueError:
+        return wanted  # the action says what is wrong with it
+    longest = max(1.0, limit * 60 - _BEFORE_TIMEOUT_S)
+    return longest if seconds > longest else wanted
 
 
 def _configuration(job: Job) -> dict[str, Any]:

@@ -11,6 +11,7 @@ References:
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -191,7 +192,7 @@ def _set_values(value: object) -> Mapping[str, Any]:
 def _level(value: object, name: str) -> int:
     if value is None:
         return _DEFAULT_LEVEL
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise JobRefused(f"{name} is {printable(str(value), 40)}: expected a number, 0 to 3.")
     return int(value)
 

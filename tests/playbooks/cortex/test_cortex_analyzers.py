@@ -107,6 +107,17 @@ def test_settings_of_the_analyzer_and_of_the_job_reach_the_action(edr: Edr, tmp_
     assert depths == [3, 6]
 
 
+def test_what_thehive_adds_to_the_parameters_of_a_job_is_passed_over(edr: Edr, tmp_path: Path) -> None:
+    """TheHive names the user and the organisation there; both were taken for inputs, and every job was refused."""
+    added = {"user": "analyst@example.test", "organisation": "SOC"}
+    job = given("signing_status", "hash", DEEP_MD5, edr.configuration, parameters=added)
+
+    done = done_here(tmp_path / "job", job)
+
+    assert done.code == 0
+    assert "analyst@example.test" not in json.dumps(done.report)
+
+
 def test_every_action_takes_other_and_names_what_it_is() -> None:
     for action in ACTIONS:
         assert "other" in data_types(action)
@@ -210,11 +221,12 @@ def test_a_thousand_hashes_cost_ten_requests_at_most(tmp_path: Path) -> None:
     assert asked <= 10
 
 
-def test_a_job_ends_before_cortex_would_kill_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deadline_s", [600, "600"])
+def test_a_job_ends_before_cortex_would_kill_it(tmp_path: Path, deadline_s: Any) -> None:
     """Cortex gives its own limit in minutes, here 0.2, of which 10 s are kept for the report."""
     with EdrServer([], []) as server:
         server.fail("*", Fault(200, b"", mode="silent"))
-        done = _on(server, tmp_path, "signing_status", DEEP_MD5, jobTimeout=0.2, deadline_s=600, timeout_s=120)
+        done = _on(server, tmp_path, "signing_status", DEEP_MD5, jobTimeout=0.2, deadline_s=deadline_s, timeout_s=120)
 
     assert done.code == 1
     assert done.report["errorMessage"]

@@ -50,7 +50,7 @@ def test_a_terminal_is_told_what_to_give(tmp_path: Path) -> None:
     assert "input/input.json" in json.loads(out.getvalue())["errorMessage"]
 
 
-@pytest.mark.parametrize("level", ["3", True, {}, []])
+@pytest.mark.parametrize("level", ["3", True, {}, [], float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["tlp", "pap"])
 def test_a_level_that_is_no_number_is_refused_rather_than_passed(tmp_path: Path, name: str, level: Any) -> None:
     done = done_here(tmp_path / "job", given("x", "hash", "x", {}, **{name: level}), _echo)

@@ -33,7 +33,8 @@ CASE = {
 
 
 def _run(edr: Edr, folder: Path, data_type: str, data: Any, **config: Any) -> Done:
-    job = given("tag", data_type, data, {**edr.configuration, **config})
+    added = {"user": "analyst@example.test", "organisation": "SOC"}  # by TheHive, to every job
+    job = given("tag", data_type, data, {**edr.configuration, **config}, parameters=added)
     return done_here(folder / "job", job, responder)
 
 
