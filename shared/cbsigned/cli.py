@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Optional, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional, TextIO, Union
 
 from cbsigned.config import Configuration, load_configuration
 from cbsigned.errors import CbSignedError, ConfigError, SourceError
@@ -28,6 +28,7 @@ from cbsigned.settings import Settings, parse_settings
 from cbsigned.timing import Deadline
 
 if TYPE_CHECKING:
+    from cbsigned.clickhouse.address import Address
     from cbsigned.edr import EdrSource
     from cbsigned.enrichment import Sources
     from cbsigned.render.style import Style
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Context", "ExitCode", "common_options", "expanded", "main", "process_id_of"]
 
 OUTPUTS = ("table", "json", "markdown", "html", "csv")
+_ON_CLICKHOUSE = "enrich, signed, lineage and search"
+"""The commands that take a store on ClickHouse."""
 _EXIT_CODES = """
 exit codes:
   0    everything asked was answered (Unknown is an answer)
@@ -122,15 +125,41 @@ class Context:
         return replace(self.settings, **{name: getattr(chosen, name) for name in options})
 
     def store_path(self) -> Path:
-        """Return the store that `--store`, `CBSIGNED_STORE` or the configuration names.
+        """Return the file of the store that `--store`, `CBSIGNED_STORE` or the configuration names.
 
         Raises:
-            ConfigError: None of them does.
+            ConfigError: None of them does, or it is no file, and what asks needs one.
+        """
+        store = self.store()
+        if not isinstance(store, Path):
+            raise ConfigError(
+                f"This does not run on ClickHouse ({store.shown}). Name the store's file: --store PATH. On ClickHouse "
+                f"run {_ON_CLICKHOUSE}; new telemetry goes into a file, and that to a new database by store copy."
+            )
+        return store
+
+    def store(self) -> Union[Path, Address]:
+        """Return the store that is named: a file, or where it is on ClickHouse.
+
+        Raises:
+            ConfigError: None is, or the address cannot be used.
         """
         named = self._args.store or self.settings.store
         if not named:
             raise ConfigError("No store is named. Use --store PATH or set CBSIGNED_STORE.")
-        return expanded(named)
+        return self.place_of(named)
+
+    def place_of(self, named: str) -> Union[Path, Address]:
+        """Return a store that is named by a path or an address; who asks ClickHouse is told by the environment alone.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        from cbsigned.clickhouse.address import PASSWORD_VARIABLE, USER_VARIABLE, address_of, is_address
+
+        if not is_address(named):
+            return expanded(named)
+        return address_of(named, self._environ.get(USER_VARIABLE), self._environ.get(PASSWORD_VARIABLE))
 
     def sources(self) -> Sources:
         """Open what is to be asked: the named store, else the configured EDR server.
@@ -142,15 +171,22 @@ class Context:
         from cbsigned.enrichment import Caches, Sources, process_cache, signature_cache
 
         if self._asks_store():
-            from cbsigned.store.source import StoreSource
+            place = self.store()
+            if isinstance(place, Path):
+                from cbsigned.store.source import StoreSource
 
-            store = self._closing.enter_context(StoreSource(self.store_path()))
-            return Sources(store, store, store)
-        from cbsigned.cache import FileCache
+                store = self._closing.enter_context(StoreSource(place))
+                return Sources(store, store, store)
+            from cbsigned.clickhouse.source import ClickHouseSource
+
+            shards = self._closing.enter_context(ClickHouseSource(place))
+            return Sources(shards, shards, shards)
+        from cbsigned.rediscache.cache import durable_cache
 
         edr = self._edr()
-        named = self.settings.cache_file
-        durable = FileCache(expanded(named), self.settings.cache_max_bytes) if named else None
+        durable, server = durable_cache(self.settings)
+        if server is not None:
+            self._closing.callback(server.close)
         return Sources(edr, edr, edr, Caches(signature_cache(durable), process_cache(durable)))
 
     def _asks_store(self) -> bool:
@@ -175,11 +211,25 @@ class Context:
         deadline = Deadline(self.settings.deadline_s)
         if not self._asks_store():
             edr = self._edr()
-            return [(finding.ok, finding.topic, finding.text) for finding in edr.check(deadline)]
+            found = [(finding.ok, finding.topic, finding.text) for finding in edr.check(deadline)]
+            return found + self._cache_found()
         source = self.sources().binaries
         answer = source.binaries([f"{1:032x}"], deadline).get(f"{1:032x}")
         failed = isinstance(answer, SourceError)
-        return [(not failed, "store", str(answer) if failed else f"ready: {self.store_path()}")]
+        place = self.store()
+        shown = place if isinstance(place, Path) else place.shown
+        return [(not failed, "store", str(answer) if failed else f"ready: {shown}")]
+
+    def _cache_found(self) -> list[tuple[Optional[bool], str, str]]:
+        """Return whether the shared cache answers, where one is configured."""
+        from cbsigned.rediscache.cache import durable_cache
+
+        _durable, server = durable_cache(self.settings)
+        if server is None:
+            return []
+        with contextlib.closing(server):
+            trouble = server.check()
+        return [(trouble is None, "cache", trouble or f"{server.shown} answers and can be written")]
 
     def emit(self, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
         """Print rows in the chosen output: aligned columns, JSON lines, CSV, or a Markdown or HTML table.
@@ -223,7 +273,8 @@ class Context:
         """
         path = Path(name)
         read = [Path(text) for text in inputs if text != "-"]
-        read += [self.store_path()] if self._asks_store() else []
+        store = self.store() if self._asks_store() else None
+        read += [store] if isinstance(store, Path) else []
         if any(path.exists() and other.exists() and path.samefile(other) for other in read):
             raise ConfigError(f"{name} is read by this command and would be written over. Name another file.")
         if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
@@ -249,7 +300,9 @@ class Context:
 def common_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str] = OUTPUTS) -> None:
     """Add the options that every command has."""
     group = parser.add_argument_group("common options")
-    group.add_argument("--store", metavar="PATH", help="the embedded store to ask (default: CBSIGNED_STORE)")
+    group.add_argument(
+        "--store", metavar="PATH", help="the store to ask: a file, or clickhouse://… (default: CBSIGNED_STORE)"
+    )
     group.add_argument("--config", metavar="FILE", help="settings (default: ~/.config/cbsigned/config.ini)")
     group.add_argument("--output", choices=outputs, help="default: table on a terminal, json in a pipe")
     group.add_argument(

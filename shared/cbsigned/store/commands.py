@@ -1,4 +1,4 @@
-"""`cbsigned store …`: take telemetry in, say what is there, give space back."""
+"""`cbsigned store …`: take telemetry in, say what is there, give space back, copy it to ClickHouse."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cbsigned.cli import Context, ExitCode, common_options
+from cbsigned.errors import ConfigError
 from cbsigned.render.clean import clean
 from cbsigned.store.info import contents, vacuum
 from cbsigned.store.ingest import MOST_NAMED, IngestReport, ingest
@@ -22,7 +23,8 @@ _STORE = """
 examples:
   cbsigned store ingest --store lab.db events.jsonl.gz splunk-export.csv.gz binaries/
   cbsigned store info --store lab.db
-  cbsigned store vacuum --store lab.db"""
+  cbsigned store vacuum --store lab.db
+  cbsigned store copy lab.db clickhouse://ch1.example.test:8123/telemetry"""
 
 _INGEST = """
 examples:
@@ -49,9 +51,19 @@ examples:
 
 Needs as much free space as the store takes. A store of an older cbsigned is brought up to date."""
 
+_COPY = """
+examples:
+  cbsigned store copy lab.db clickhouse://ch1.example.test:8123/telemetry
+  cbsigned store copy lab.db 'clickhouse://ch1:8123,ch2:8123/telemetry?cluster=edr'    every shard of the cluster
+  CBSIGNED_CLICKHOUSE_PASSWORD=… cbsigned store copy lab.db 'clickhouse://cbsigned@ch1:8443/telemetry?tls=yes'
+
+The store is copied as it is now. After an interruption the same command goes on where it was; at the end the numbers
+of rows on both sides are compared. A store that has grown since is copied into a new database. ClickHouse is asked
+as the user in the address or CBSIGNED_CLICKHOUSE_USER, with CBSIGNED_CLICKHOUSE_PASSWORD."""
+
 
 def store(subparsers: Subparsers) -> None:
-    """Add `cbsigned store ingest|info|vacuum`."""
+    """Add `cbsigned store ingest|info|vacuum|copy`."""
     parser = _parser(subparsers, "store", "telemetry in a file of its own, with no EDR server", _STORE)
     parser.set_defaults(run=lambda _args, _context: _usage(parser), output=None, config=None, store=None, verbose=0)
     inner = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -65,7 +77,13 @@ def store(subparsers: Subparsers) -> None:
     telling.set_defaults(run=_info)
     shrinking = _parser(inner, "vacuum", "give unused space back", _VACUUM)
     shrinking.set_defaults(run=_vacuum)
-    for one in (taking, telling, shrinking):
+    copying = _parser(inner, "copy", "copy a store's file to ClickHouse", _COPY)
+    copying.add_argument("source", metavar="FROM", help="the store's file")
+    copying.add_argument(
+        "target", metavar="TO", help="clickhouse://HOST[:PORT][,HOST…]/DATABASE[?cluster=NAME&tls=yes]"
+    )
+    copying.set_defaults(run=_copy)
+    for one in (taking, telling, shrinking, copying):
         common_options(one)
 
 
@@ -117,6 +135,31 @@ def _vacuum(args: argparse.Namespace, context: Context) -> int:
     finally:
         progress.done()
     row = {"store": str(context.store_path()), "bytes_before": before, "bytes_after": after}
+    context.emit([row], list(row))
+    return ExitCode.OK
+
+
+def _copy(args: argparse.Namespace, context: Context) -> int:
+    from cbsigned.clickhouse.copying import copy_store
+
+    source, target = context.place_of(args.source), context.place_of(args.target)
+    if not isinstance(source, Path) or isinstance(target, Path):
+        raise ConfigError(
+            "A store is copied from a file to ClickHouse, not otherwise: cbsigned store copy lab.db clickhouse://…"
+        )
+    progress = context.progress("copy")
+    try:
+        done = copy_store(source, target, lambda rows, total: progress.update(rows, f"of {total:,} rows"))
+    except KeyboardInterrupt:
+        progress.done()
+        context.say("\nInterrupted; what was sent is kept. Run the same command again: it goes on from there.")
+        return ExitCode.INTERRUPTED
+    finally:
+        progress.done()
+    row = {
+        "from": str(source), "to": target.shown, "rows": done.rows, "sent": done.sent, "resumed": done.resumed,
+        "seconds": round(done.seconds, 1),
+    }  # fmt: skip
     context.emit([row], list(row))
     return ExitCode.OK
 

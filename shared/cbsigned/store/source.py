@@ -29,11 +29,11 @@ from cbsigned.store.records import PROCESS_SQL, RECORD_SQL, process_of, record_o
 from cbsigned.store.seen import seen_in
 from cbsigned.timing import Deadline
 
-__all__ = ["StoreSource"]
+__all__ = ["MAX_CANDIDATES", "MAX_PATHS", "StoreSource", "phrase", "window"]
 
 _CHUNK = 400
-_MAX_CANDIDATES = 1000
-_MAX_PATHS = 20
+MAX_CANDIDATES = 1000
+MAX_PATHS = 20
 _STEPS = 20_000
 _START_SLACK = timedelta(seconds=5)
 _DAY = timedelta(days=1)
@@ -214,12 +214,10 @@ class StoreSource:
         return ProcessNotFound(f"Process {guid} is unknown to {self.name}: no event that was ingested names it.")
 
     def _candidates(self, db: sqlite3.Connection, sighting: Sighting) -> tuple[Process, ...]:
-        moment = sighting.started_at or sighting.seen_at
-        if moment is None:
+        bounds = window(sighting)
+        if bounds is None:
             return ()
-        exact = sighting.started_at is not None
-        first = milliseconds(_moved(moment, -(_START_SLACK if exact else _DAY)))
-        last = milliseconds(_moved(moment, _START_SLACK if exact else timedelta(0)))
+        first, last = map(milliseconds, bounds)
         hosts = [row[0] for row in db.execute("SELECT id FROM host WHERE short = ?", (short_host(sighting.host),))]
         if not hosts:
             return ()
@@ -230,7 +228,7 @@ class StoreSource:
         elif sighting.file_hash is not None:
             where += f" AND b.{'md5' if len(sighting.file_hash) == 32 else 'sha256'} = ?"
             values.append(bytes.fromhex(sighting.file_hash))
-        sql = f"{PROCESS_SQL} WHERE {where} ORDER BY p.started DESC LIMIT {_MAX_CANDIDATES}"
+        sql = f"{PROCESS_SQL} WHERE {where} ORDER BY p.started DESC LIMIT {MAX_CANDIDATES}"
         return tuple(map(process_of, db.execute(sql, values)))
 
     def _children(self, db: sqlite3.Connection, guid: str, limit: int) -> Relatives:
@@ -251,20 +249,29 @@ class StoreSource:
         rows = db.execute(f"{_PROGRAM_NAMES} AND b.md5 IN ({_marks(blobs)})", blobs)
         names: dict[str, list[str]] = defaultdict(list)
         for md5, program_name in rows:
-            names[md5.hex()].append(_words(program_name))
+            names[md5.hex()].append(phrase(program_name))
         return {
-            (md5, name): _WORD.search(name) is not None and any(_words(name) in text for text in names.get(md5, ()))
+            (md5, name): _WORD.search(name) is not None and any(phrase(name) in text for text in names.get(md5, ()))
             for md5, name in pairs
         }
 
 
 def _paths_of(db: sqlite3.Connection, binaries: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """Return the paths under which telemetry saw each binary, the first 20."""
-    sql = f"SELECT p.value FROM file f JOIN path p ON p.id = f.path_id WHERE f.binary_id = ? LIMIT {_MAX_PATHS}"  # noqa: S608
+    sql = f"SELECT p.value FROM file f JOIN path p ON p.id = f.path_id WHERE f.binary_id = ? LIMIT {MAX_PATHS}"  # noqa: S608
     return {
         number: tuple(sorted({row[0].lower() for row in db.execute(sql, (number,)) if row[0]}))
         for number in dict.fromkeys(binaries)
     }
+
+
+def window(sighting: Sighting) -> Optional[tuple[datetime, datetime]]:
+    """Return between when a process must have started to be the one that was sighted; None where no time is told."""
+    moment = sighting.started_at or sighting.seen_at
+    if moment is None:
+        return None
+    exact = sighting.started_at is not None
+    return _moved(moment, -(_START_SLACK if exact else _DAY)), _moved(moment, _START_SLACK if exact else timedelta(0))
 
 
 def _moved(moment: datetime, by: timedelta) -> datetime:
@@ -275,8 +282,8 @@ def _moved(moment: datetime, by: timedelta) -> datetime:
         return (datetime.min if moment.year < 5000 else datetime.max).replace(tzinfo=timezone.utc)
 
 
-def _words(text: str) -> str:
-    """Return the words of a text so that one phrase holds another as a substring."""
+def phrase(text: str) -> str:
+    """Return the words of a text so that one phrase holds another as a substring; two blanks where there is none."""
     return f" {' '.join(_WORD.findall(text.lower()))} "
 
 
