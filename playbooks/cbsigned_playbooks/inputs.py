@@ -32,8 +32,9 @@ class InputError(CbSignedError):
 def read_inputs(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the value of every parameter, its default where nothing is given.
 
-    None, empty texts and empty lists are *not given*. Texts are read as the parameter's kind, since several platforms
-    know no other type.
+    None, empty texts and empty lists are *not given*, in lists too. Texts are read as the parameter's kind, since
+    several platforms know no other type. What a list holds besides texts and whole numbers is written out as one text,
+    so that it cannot fail the others.
 
     Args:
         action: Whose parameters.
@@ -56,27 +57,38 @@ def read_inputs(action: Action, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(action: Action, parameter: Parameter, value: Any) -> Any:
     if value is None or (isinstance(value, str) and not value.strip()) or value in ([], {}, ()):
-        if parameter.required and not (parameter.kind is Kind.TEXT and not parameter.many and value == ""):
-            raise InputError(f"{action.title} needs {parameter.name}: {_expected(parameter)} {_example(parameter)}")
-        return parameter.default
+        empty = parameter.kind is Kind.TEXT and not parameter.many and isinstance(value, str)
+        return parameter.default if empty else _absent(action, parameter)
     if parameter.many:
-        return _texts(action, parameter, value)
+        return _texts(action, parameter, value) or _absent(action, parameter)
     return _READERS[parameter.kind](action, parameter, value)
+
+
+def _absent(action: Action, parameter: Parameter) -> Any:
+    if parameter.required:
+        raise InputError(f"{action.title} needs {parameter.name}: {_expected(parameter)} {_example(parameter)}")
+    return parameter.default
 
 
 def _texts(action: Action, parameter: Parameter, value: Any) -> list[str]:
     items = value if isinstance(value, (list, tuple, set)) else [value]
     if isinstance(value, str) and value.lstrip().startswith("["):  # a list as a text: what templates give
-        items = _from_json(value) or items
-    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in items):
+        listed = _from_json(value)
+        items = items if listed is None else listed
+    items = [item for item in items if item is not None]
+    if items and not any(isinstance(item, (str, int)) and not isinstance(item, bool) for item in items):
         raise _wrong(action, parameter, value)
-    return list(dict.fromkeys(part for item in items for part in _PARTS.split(str(item)) if part))
+    return list(dict.fromkeys(part for item in items for part in _parts(item) if part))
+
+
+def _parts(item: Any) -> list[str]:
+    return _PARTS.split(item) if isinstance(item, str) else [_written(item)]
 
 
 def _from_json(text: str) -> Optional[list[Any]]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, list) else None
 
@@ -84,7 +96,7 @@ def _from_json(text: str) -> Optional[list[Any]]:
 def _text(action: Action, parameter: Parameter, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise _wrong(action, parameter, value)
-    text = str(value).strip()
+    text = _written(value).strip()
     if parameter.choices and text not in parameter.choices:
         raise _wrong(action, parameter, value)
     return text
@@ -112,7 +124,7 @@ def _number(action: Action, parameter: Parameter, value: Any) -> float:
 
 
 def _switch(action: Action, parameter: Parameter, value: Any) -> bool:
-    found = value if isinstance(value, bool) else _SWITCH.get(str(value).strip().lower())
+    found = value if isinstance(value, bool) else _SWITCH.get(_written(value).strip().lower())
     if found is None:
         raise _wrong(action, parameter, value)
     return found
@@ -150,8 +162,16 @@ _READERS: Mapping[Kind, Callable[[Action, Parameter, Any], Any]] = {
 
 
 def _wrong(action: Action, parameter: Parameter, value: Any) -> InputError:
-    shown = printable(str(format_time(value) if isinstance(value, datetime) else value), _SHOWN)
+    shown = printable(_written(value), _SHOWN)
     return InputError(f"{parameter.name} of {action.title} is {shown}: {_expected(parameter)} {_example(parameter)}")
+
+
+def _written(value: Any) -> str:
+    """Return any value as a text; Python writes out no number of thousands of digits and no endless nesting."""
+    try:
+        return str(format_time(value) if isinstance(value, datetime) else value)
+    except (ValueError, RecursionError):
+        return f"{type(value).__name__} too long to write out"
 
 
 def _expected(parameter: Parameter) -> str:

@@ -29,6 +29,11 @@ _GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
+def repr_of(value: object) -> str:
+    """Return the name of a value in a test's."""
+    return type(value).__name__ if isinstance(value, int) else repr(value)
+
+
 @pytest.fixture(scope="module")
 def actions(edr: Edr) -> Iterator[Actions]:
     """Give the actions over the server."""
@@ -112,6 +117,15 @@ def test_one_bad_hash_does_not_fail_the_others(actions: Actions) -> None:
     assert "SHA-1" in outcome.rows[2]["reason"]
 
 
+@pytest.mark.parametrize("strange", [None, "", 1.5, True, {"md5": 1}, ["x"], 10**5000], ids=repr_of)
+def test_a_strange_value_in_a_list_does_not_fail_the_others(actions: Actions, strange: Any) -> None:
+    """Data paths of SOAR and templates give null in lists; the whole action was refused."""
+    outcome = actions.run("signing_status", {"hashes": [WRITTEN_MD5, strange]})
+
+    assert outcome.ok
+    assert [row["status"] for row in outcome.rows] == (["Signed"] if not strange else ["Signed", "Unknown"])
+
+
 def test_one_bad_alert_does_not_fail_the_others(actions: Actions) -> None:
     outcome = actions.run("enrich_alert", {"alert": [{"md5": WRITTEN_MD5}, 7, {"title": "nothing in it"}]})
 
@@ -134,6 +148,13 @@ def test_a_thousand_hashes_cost_six_requests() -> None:
         ("signing_status", {}, "needs hashes"),
         ("signing_status", {"hashes": ""}, "needs hashes"),
         ("signing_status", {"hashes": [1.5]}, "hashes of signing status is"),
+        ("signing_status", {"hashes": " , "}, "needs hashes"),
+        ("signing_status", {"hashes": ["", None]}, "needs hashes"),
+        ("where_seen", {"hashes": "[null]"}, "needs hashes"),
+        pytest.param("signing_status", {"hashes": "[" * 100_000}, "neither an MD5", id="nested list"),
+        pytest.param("signing_status", {"hashes": 10**5000}, "neither an MD5", id="long number"),
+        pytest.param("process_lineage", {"guid": 10**5000}, "is no process guid", id="long guid"),
+        pytest.param("find_processes", {"query": "x", "rows": 10**5000}, "1 to 1,000", id="many rows"),
         ("signing_status", {"hashes": "x"}, "neither an MD5"),
         ("signing_status", {"hash": "x"}, "Did you mean hashes?"),
         ("signing_status", {"hashes": WRITTEN_MD5, "deadline_s": "soon"}, "a number of s, 1 to 600"),
@@ -163,6 +184,13 @@ def test_bad_input_is_told_with_what_is_expected(
 
     assert not outcome.ok
     assert words in outcome.message
+
+
+def test_a_blank_query_finds_everything_as_an_empty_one_does(actions: Actions) -> None:
+    assert (
+        actions.run("find_binaries", {"query": " "}).summary["total"]
+        == (actions.run("find_binaries", {"query": ""}).summary["total"])
+    )
 
 
 def test_texts_are_read_as_the_kinds_that_are_needed(actions: Actions) -> None:
