@@ -116,8 +116,10 @@ def _read_file(path: Optional[str], environ: Mapping[str, str]) -> tuple[Path, d
         where = f", line {line}" if line else ""
         raise ConfigError(f"{file}{where} is no INI file: expected [section] and name = value lines.") from None
     given = {section: dict(parser.items(section)) for section in parser.sections()}
-    if given.get("edr", {}).get("token") and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        log.warning("%s holds the API token and others may read it. Run: chmod 600 %s", file, file)
+    held = [name for section, name in (("edr", "token"), ("cache", "password")) if given.get(section, {}).get(name)]
+    if held and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        what = {"token": "the API token", "password": "the password of the cache"}[held[0]]
+        log.warning("%s holds %s and others may read it. Run: chmod 600 %s", file, what, file)
     return file, given
 
 
@@ -131,4 +133,4 @@ def _shown(spec: Spec, text: str) -> str:
         return spec.default or "(not set)"
     if spec.kind == "secret":
         return f"set, {len(text)} characters"
-    return f"…@{text.rsplit('@', 1)[1]}" if spec.kind == "url" and "@" in text else text
+    return f"…@{text.rsplit('@', 1)[1]}" if spec.kind in ("url", "redis") and "@" in text else text

@@ -16,7 +16,7 @@ from cbsigned.errors import ConfigError
 from cbsigned.observables import printable
 from cbsigned.signing import Life
 
-__all__ = ["EdrSettings", "Settings", "Spec", "parse_settings", "specs"]
+__all__ = ["EdrSettings", "RedisSettings", "Settings", "Spec", "parse_settings", "redis_url", "specs"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,23 @@ class EdrSettings:
 
 
 @dataclass(frozen=True)
+class RedisSettings:
+    """How to reach a Redis or Valkey server that hosts share.
+
+    Attributes:
+        url: `redis://` or `rediss://` (TLS), perhaps with a user, never with a password.
+        password: Never shown by `repr`.
+        timeout_s: For one answer; beyond it we do without.
+        ca_file: PEM file of the CA; the system's where it is None.
+    """
+
+    url: str
+    password: str = field(repr=False, default="")
+    timeout_s: float = 0.5
+    ca_file: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the core is told; every field has a default but the server.
 
@@ -52,6 +69,7 @@ class Settings:
         relatives: Most children and siblings shown of each process, 0 for none.
         strategy: `binary` reads binary records; `joint` is the 2017 query.
         joint_miss: How a miss of the joint query reads: `unknown`, or `unsigned` as in 2017.
+        cache_server: Where answers are shared between hosts; None for not at all.
     """
 
     window: int = 10_000
@@ -64,6 +82,7 @@ class Settings:
     life: Life = field(default_factory=Life)
     cache_file: Optional[str] = None
     cache_max_bytes: int = 256 * 1024 * 1024
+    cache_server: Optional[RedisSettings] = None
     store: Optional[str] = None
     edr: Optional[EdrSettings] = None
 
@@ -74,7 +93,7 @@ class Spec:
 
     Attributes:
         section: `cbsigned`, `cache` or `edr`.
-        kind: `text`, `secret`, `url`, `seconds`, `number`, `bytes`, `switch` or `choice`.
+        kind: `text`, `secret`, `url`, `redis`, `seconds`, `number`, `bytes`, `switch` or `choice`.
         low, high: Range of a number, both included.
     """
 
@@ -100,6 +119,17 @@ _SPECS = (
     Spec("cbsigned", "store", "text", "", "the embedded store to ask; it goes before a server", example="~/lab.db"),
     Spec("cache", "file", "text", "", "answers shared between processes; empty for memory alone", example="~/cb.cache"),
     Spec("cache", "max_bytes", "bytes", "268435456", "size bound of the cache file", 1_048_576, 2**40),
+    Spec(
+        "cache",
+        "url",
+        "redis",
+        "",
+        "Redis or Valkey, shared between hosts; rediss for TLS",
+        example="redis://cache.local:6379/0",
+    ),
+    Spec("cache", "password", "secret", "", "password of that server", example="0123…"),
+    Spec("cache", "timeout_s", "seconds", "0.5", "for one answer of that server; beyond it we do without", 0.05, 10),
+    Spec("cache", "ca_file", "text", "", "PEM file of that server's CA", example="/etc/cb/redis-ca.pem"),
     Spec("cache", "signed_s", "seconds", "604800", "life of an answer from a record", 0, 31_536_000),
     Spec("cache", "unknown_s", "seconds", "600", "life of an Unknown; failures are never kept", 0, 86_400),
     Spec("cache", "process_s", "seconds", "3600", "life of a process", 0, 604_800),
@@ -115,6 +145,7 @@ _SPECS = (
     Spec("edr", "max_response_bytes", "bytes", "67108864", "a longer answer is refused", 65_536, 2**31),
 )
 _SWITCH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+_OF_SERVER = ("url", "password", "timeout_s", "ca_file")
 _LIFE = {"signed_s", "unknown_s", "process_s"}
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. \-]{0,252}[A-Za-z0-9_])?", re.ASCII)  # an EDR's own name has spaces
 
@@ -146,8 +177,17 @@ def parse_settings(
                 values[section][name] = _parse(spec, text.strip(), (places or {}).get((section, name)))
     cache = values["cache"]
     life = Life(**{name: cache.pop(name) for name in list(cache) if name in _LIFE})
-    edr = _edr(values["edr"])
-    return Settings(**values["cbsigned"], life=life, edr=edr, **{f"cache_{name}": v for name, v in cache.items()})
+    server = _cache_server({name: cache.pop(name) for name in list(cache) if name in _OF_SERVER})
+    kept = {f"cache_{name}": value for name, value in cache.items()}
+    return Settings(**values["cbsigned"], life=life, edr=_edr(values["edr"]), cache_server=server, **kept)
+
+
+def _cache_server(values: dict[str, Any]) -> Optional[RedisSettings]:
+    if "url" not in values:
+        if values.get("password"):
+            raise ConfigError("[cache] has a password but no url. Add the server: url = redis://cache.local:6379/0")
+        return None
+    return RedisSettings(**values)
 
 
 def _edr(values: dict[str, Any]) -> Optional[EdrSettings]:
@@ -180,6 +220,11 @@ def _parse(spec: Spec, text: str, place: Optional[str]) -> Union[str, float, int
         return _number(spec, text, where, default)
     if spec.kind == "url":
         return _url(spec, text, where)
+    if spec.kind == "redis":
+        try:
+            return redis_url(text)
+        except ConfigError as exc:
+            raise ConfigError(f"{where}: {exc}") from None
     if spec.kind == "secret" and not re.fullmatch(r"[\x21-\x7e]{1,512}", text):
         raise ConfigError(f"{where}: expected up to 512 characters without spaces. Copy the token again.")
     if spec.name == "tls_hostname" and not _HOST.fullmatch(text):
@@ -208,10 +253,30 @@ def _url(spec: Spec, text: str, where: str) -> str:
     return text.rstrip("/")
 
 
+def redis_url(text: str) -> str:
+    """Return the address of a Redis or Valkey server.
+
+    Raises:
+        ConfigError: It is none, or it holds a password; the text is in no message.
+    """
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("redis", "rediss") or not host or not re.fullmatch(r"[\x21-\x7e]{1,500}", text):
+        raise ConfigError("expected an address such as redis://cache.local:6379/0, or rediss:// for TLS.")
+    if parts.password is not None or parts.query or parts.fragment:
+        raise ConfigError("expected the server alone; the password has a setting of its own.")
+    if not re.fullmatch(r"(/\d{0,4})?", parts.path, re.ASCII):
+        raise ConfigError("expected the number of the database after the host, such as /0.")
+    return text
+
+
 def _shown(spec: Spec, text: str) -> str:
     if spec.kind == "secret":
         return "set"
-    return printable(f"…@{text.rsplit('@', 1)[1]}" if spec.kind == "url" and "@" in text else text, 80)
+    return printable(f"…@{text.rsplit('@', 1)[1]}" if spec.kind in ("url", "redis") and "@" in text else text, 80)
 
 
 def _nearest(section: str) -> str:

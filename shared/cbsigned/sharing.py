@@ -21,7 +21,7 @@ from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers, BinarySource, JointSource
 from cbsigned.timing import Deadline
 
-__all__ = ["BatchingSource", "SharedSource", "WholeSource"]
+__all__ = ["BatchingSource", "Front", "SharedSource", "WholeSource", "asked_of"]
 
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
@@ -52,20 +52,24 @@ class _Askers(Protocol[_K, _V]):
         """Return the answers of all items, in order."""
 
 
-class _Front:
+class Front:
     """A source in front of another; each question goes through those who ask questions of its kind.
+
+    Args:
+        source: The one behind.
+        askers: Kind of question → who asks it; they have `answers(items, deadline, ask)`.
 
     Attributes:
         source: The one behind, for what goes past.
     """
 
-    def __init__(self, source: WholeSource, askers: Callable[[], Any]) -> None:
+    def __init__(self, source: WholeSource, askers: Callable[[str], Any]) -> None:
         self.source = source
-        self._binaries: _Askers[str, tuple[BinaryRecord, ...]] = askers()
-        self._processes: _Askers[str, Process] = askers()
-        self._candidates: _Askers[Sighting, tuple[Process, ...]] = askers()
-        self._children: _Askers[tuple[str, int], Relatives] = askers()
-        self._joint: _Askers[tuple[str, str], bool] = askers()
+        self._binaries: _Askers[str, tuple[BinaryRecord, ...]] = askers("binaries")
+        self._processes: _Askers[str, Process] = askers("processes")
+        self._candidates: _Askers[Sighting, tuple[Process, ...]] = askers("candidates")
+        self._children: _Askers[tuple[str, int], Relatives] = askers("children")
+        self._joint: _Askers[tuple[str, str], bool] = askers("joint")
 
     @property
     def name(self) -> str:
@@ -110,7 +114,7 @@ class _Front:
         return found
 
 
-class SharedSource(_Front):
+class SharedSource(Front):
     """A source whose concurrent askers share requests; it answers as the one behind it does.
 
     An item (hash, guid, sighting) that another thread is asking for is waited for, at most half of the time that
@@ -125,10 +129,10 @@ class SharedSource(_Front):
     """
 
     def __init__(self, source: WholeSource, linger_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(source, lambda: _Flights(source.name, linger_s, clock))
+        super().__init__(source, lambda _kind: _Flights(source.name, linger_s, clock))
 
 
-class BatchingSource(_Front):
+class BatchingSource(Front):
     """A source whose concurrent askers are merged into few questions; it answers as the one behind it does.
 
     What is asked within `gather_s`, or within a fifth of what the last answer took, is one question. While a question
@@ -145,7 +149,7 @@ class BatchingSource(_Front):
     """
 
     def __init__(self, source: WholeSource, gather_s: float = 0.004, patience_s: float = 2.0) -> None:
-        super().__init__(source, lambda: _Gathering(source.name, gather_s, patience_s))
+        super().__init__(source, lambda _kind: _Gathering(source.name, gather_s, patience_s))
 
 
 class _Flight(Generic[_K, _V]):
@@ -218,7 +222,7 @@ class _Flights(Generic[_K, _V]):
 
     def _fly(self, own: _Flight[_K, _V], deadline: Deadline, ask: _Ask[_K, _V]) -> None:
         try:
-            own.answers = _asked(own.items, deadline, ask)
+            own.answers = asked_of(own.items, deadline, ask)
             own.died = False
         finally:  # whatever happened, those who wait must wake
             own.hurried = deadline.passed
@@ -341,7 +345,7 @@ class _Gathering(Generic[_K, _V]):
         items, left = list(batch.items), max(deadline.remaining() for deadline in batch.deadlines)
         try:
             late = dict.fromkeys(items, self._too_late(left))
-            batch.answers = _asked(items, Deadline(left), ask) if left > 0 else late
+            batch.answers = asked_of(items, Deadline(left), ask) if left > 0 else late
         except BaseException as exc:  # noqa: BLE001 (raised again by every asker, in a thread of its own)
             batch.error = exc
         finally:
@@ -369,7 +373,8 @@ class _Gathering(Generic[_K, _V]):
         return SourceTimeout(f"{self._name} did not answer within {seconds:.1f} s. Ask again, or raise the time limit.")
 
 
-def _asked(items: Sequence[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> Mapping[_K, Union[_V, SourceError]]:
+def asked_of(items: Sequence[_K], deadline: Deadline, ask: _Ask[_K, _V]) -> Mapping[_K, Union[_V, SourceError]]:
+    """Return what is answered; an error that a source raises is the answer to every item."""
     try:
         return ask(items, deadline)
     except SourceError as exc:  # a source should return it as a value
