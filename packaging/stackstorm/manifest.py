@@ -86,7 +86,11 @@ def output_schema(action: Action) -> dict[str, Any]:
         "complete": {"type": "boolean", "description": "False where a look-up failed that may succeed later."},
         "rows": {"type": "array", "items": row},
         "summary": {"type": "object", "description": "Counts; total and next of a search."},
-        "failures": {"type": "array", "items": {"type": "string"}, "description": "Why look-ups failed, each once."},
+        "failures": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Why look-ups failed, the first reasons.",
+        },
         "card": {"type": "string", "description": "The answer for people, Markdown."},
     }
     return {"type": "object", "properties": {name: {**one, "required": True} for name, one in members.items()}}

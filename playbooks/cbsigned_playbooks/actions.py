@@ -114,7 +114,7 @@ def _test_connection(actions: Actions, action: Action, _inputs: dict[str, Any], 
     message = findings[0].text if works else next(one.text for one in findings if one.ok is False)
     notes = [text for text in failed if text != message]
     summary: dict[str, Fact] = {one.topic.replace(" ", "_"): one.text for one in findings}
-    return Outcome(action, works, " ".join([message, *notes]), rows, summary, True, tuple(failed))
+    return Outcome(action, works, " ".join([message, *notes]), rows, summary, works, tuple(failed))
 
 
 _NEEDED = ("server", "store", "binary search", "process search")
@@ -145,13 +145,13 @@ def _enrich_alert(actions: Actions, action: Action, inputs: dict[str, Any], dead
     unread = [one.gaps[0].reason for one in found if one.alert is None]
     failures = _reasons(gap.reason for one in found for gap in one.gaps if gap.cause.failed)
     statuses = [document["status"] for document in documents]
-    answered = any(not s.signature.cause.failed for one in found for s in one.subjects)
-    ok = answered or (not failures and len(unread) < len(found))
+    answered = sum(any(not s.signature.cause.failed for s in one.subjects) for one in found)
+    ok = answered > 0 or (not failures and len(unread) < len(found))
     message = _message("alert", statuses, failures) if ok else (failures or _reasons(unread))[0]
     if len(documents) == 1 and ok:
         message = _told(documents[0]["status"], documents[0]["reason"])
     complete = all(document["complete"] for document in documents)
-    summary = _summary(len(rows), len(rows) - len(unread), complete, statuses)
+    summary = _summary(len(rows), answered, complete, statuses)
     return Outcome(action, ok, message, rows, summary, complete, _reasons([*failures, *unread]), tuple(documents))
 
 
@@ -275,7 +275,8 @@ def _page(action: Action, page: Page, rows: list[Document], signatures: Iterable
     summary.update(total=page.total, **({"next": page.next} if page.next is not None else {}))
     told = f"{len(rows):,} of {page.total:,} {_several(action.rows.removeprefix('One ').rstrip('.'), page.total)}"
     message = " ".join([f"{told}{_counts(statuses)}.", *notes, *failures])
-    return Outcome(action, True, message, rows, summary, whole, (*notes, *failures))
+    failures = (*(notes if not page.whole else ()), *failures)
+    return Outcome(action, True, message, rows, summary, whole, failures, notes=tuple(notes))
 
 
 def _where_seen(actions: Actions, action: Action, inputs: dict[str, Any], deadline: Deadline) -> Outcome:

@@ -90,12 +90,12 @@ class EdrDesk:
     def processes(self, query: str, start: int, rows: int, sort: Optional[str], deadline: Deadline) -> Page:
         """Return one page of the server's process search."""
         page = self._edr.search_processes(query, start=start, rows=rows, sort=sort, deadline=deadline)
-        return Page(page.rows, page.total, page.next, page.notes)
+        return Page(page.rows, page.total, page.next, page.notes, not page.incomplete)
 
     def binaries(self, query: str, start: int, rows: int, sort: Optional[str], deadline: Deadline) -> Page:
         """Return one page of the server's binary search."""
         page = self._edr.search_binaries(query, start=start, rows=rows, sort=sort, deadline=deadline)
-        return Page(page.rows, page.total, page.next, page.notes)
+        return Page(page.rows, page.total, page.next, page.notes, not page.incomplete)
 
     def seen(self, file_hash: str, rows: int, deadline: Deadline) -> Seen:
         """Ask the server where a file was seen."""

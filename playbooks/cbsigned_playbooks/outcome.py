@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Union
@@ -35,8 +35,9 @@ class Outcome:
         rows: JSON types, with the members that the action's outputs name.
         summary: Counts and other single values: `asked`, `answered`, `complete`, and a count for each status.
         complete: False where a look-up failed that may succeed later; the rows have the reasons.
-        failures: The reasons of what failed, each once.
+        failures: The first reasons of what failed, each once; the rows have all.
         documents: Enrichment documents to draw cards of, where the action has any.
+        notes: What the user should know of the answer besides; the message has them too.
     """
 
     action: Action
@@ -47,6 +48,7 @@ class Outcome:
     complete: bool = True
     failures: tuple[str, ...] = ()
     documents: tuple[Document, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def card(self) -> str:
@@ -54,11 +56,11 @@ class Outcome:
         if not self.rows:
             return f"{escape_markdown(self.message)}\n"
         if self.documents:
-            return _joined([markdown_card(document, _MOST_CHARS) for document in self.documents])
+            return _joined((markdown_card(one, _MOST_CHARS) for one in self.documents), len(self.documents))
         columns, rows = self.table()
         more = _more(len(self.rows) - _MOST_ROWS, "row")
         table = rows_table(columns, rows, "markdown", 0) + (f"\n_{more}_\n" if more else "")
-        return _joined([f"{escape_markdown(self.message)}\n\n{table}"])
+        return _joined([f"{escape_markdown(self.message)}\n\n{table}"], 1)
 
     @property
     def html(self) -> str:
@@ -150,13 +152,13 @@ def _more(number: int, what: str) -> str:
     return f"{number:,} more {what} is in the data." if number == 1 else f"{number:,} more {what}s are in the data."
 
 
-def _joined(cards: Sequence[str]) -> str:
+def _joined(cards: Iterable[str], number_of: int) -> str:
     """Return cards one below the other as far as they have room, whole ones, and say how many are left out."""
     kept: list[str] = []
     size = 0
     for number, card in enumerate(cards):
         if kept and size + len(card) > _MOST_CHARS - 200:
-            kept.append(f"_{_more(len(cards) - number, 'alert')}_\n")
+            kept.append(f"_{_more(number_of - number, 'alert')}_\n")
             break
         kept.append(card if card.endswith("\n") else card + "\n")
         size += len(card)

@@ -209,6 +209,38 @@ def test_a_link_of_the_console_is_a_guid(actions: Actions) -> None:
     assert outcome.rows[0]["process_guid"] == DEEP_GUID
 
 
+@pytest.mark.parametrize(("name", "route"), [("find_processes", "process"), ("find_binaries", "binary")])
+def test_a_search_that_the_server_gave_up_is_not_complete(name: str, route: str) -> None:
+    """It was told in a note and called complete, so that a playbook could take nothing found for nothing there."""
+    half = {"results": [], "total_results": 0, "incomplete_results": True, "terms": [], "facets": {}}
+    with EdrServer() as server, open_actions({"url": server.url, "api_key": TOKEN}) as actions:
+        server.fail(route, Fault(body=json.dumps(half).encode(), kind="application/json"))
+        outcome = actions.run(name, _GIVEN[name])
+
+    assert (outcome.complete, outcome.summary["complete"]) == (False, False)
+    assert "only a part was searched" in outcome.failures[0]
+
+
+def test_what_is_only_said_of_an_answer_is_no_failure() -> None:
+    with EdrServer() as server, open_actions({"url": server.url, "api_key": TOKEN}) as actions:
+        outcome = actions.run("find_processes", {"query": "nofield:x"})
+
+    assert outcome.complete
+    assert outcome.failures == ()
+    assert "may not mean what was meant" in outcome.notes[0]
+    assert outcome.notes[0] in outcome.message
+
+
+def test_alerts_whose_look_up_failed_are_not_counted_as_answered() -> None:
+    with EdrServer() as server, open_actions({"url": server.url, "api_key": TOKEN}) as actions:
+        server.fail("binary", Fault(503))
+        alerts = [{"md5": "ab" * 16}, {"md5": "cd" * 16}]
+        outcome = actions.run("enrich_alert", {"alert": alerts, "deadline_s": 2})
+
+    assert not outcome.ok
+    assert (outcome.summary["asked"], outcome.summary["answered"]) == (2, 0)
+
+
 def test_pages_follow_one_another(actions: Actions) -> None:
     first = actions.run("find_binaries", {"query": "", "rows": 10})
     second = actions.run("find_binaries", {"query": "", "rows": 10, "start": first.summary["next"]})

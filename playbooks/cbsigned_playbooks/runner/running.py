@@ -156,9 +156,10 @@ class _Running:
         except TemplateProblem as exc:
             message = f"Step {step.id} was not asked: {exc}"
         self._names["steps"][step.id] = _names_of(outcome, skipped=False, message=message)
-        whole = outcome is not None and outcome.ok and outcome.complete and not outcome.failures
+        doubts = (*outcome.failures, *outcome.notes) if outcome is not None else ()
+        whole = outcome is not None and outcome.ok and outcome.complete and not doubts
         if not whole:
-            self._failures += (outcome.failures if outcome is not None else ()) or [message]
+            self._failures += doubts or [message]
         told.update(
             state="done" if outcome is not None and outcome.ok else "failed",
             inputs={} if asked is None else {name: _shown(item, step, name) for name, item in asked.items()},

@@ -50,12 +50,14 @@ class SearchPage:
         rows: In the server's order.
         next: `start` of the next page, or None where this is the last one.
         notes: What the user should know of this answer, a sentence each.
+        incomplete: The server gave up half-way; a note says so.
     """
 
     total: int
     rows: list[Row]
     next: Optional[int]
     notes: tuple[str, ...] = ()
+    incomplete: bool = False
 
 
 class QueryRefused(SourceQueryError):
@@ -126,9 +128,8 @@ def search_page(
     if unknown is not None:
         notes.append(f"The query was sent as typed, but it may not mean what was meant: {_pointed(unknown, query)}")
     following = start + len(found)
-    return SearchPage(
-        total, [flat_row(one) for one in found], following if found and following < total else None, tuple(notes)
-    )
+    more = following if found and following < total else None
+    return SearchPage(total, [flat_row(one) for one in found], more, tuple(notes), incomplete)
 
 
 def flat_row(document: Mapping[str, Any]) -> Row:

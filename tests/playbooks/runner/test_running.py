@@ -10,9 +10,10 @@ import pytest
 
 from cbsigned.errors import AlertError
 from cbsigned.gaps import Cause
-from cbsigned_playbooks.actions import Actions
+from cbsigned_playbooks.actions import Actions, open_actions
 from cbsigned_playbooks.runner.model import Playbook, read_playbook
 from cbsigned_playbooks.runner.running import Run, plan, run_playbook
+from edr_server import EdrServer
 
 _MD5 = "3d485deffe2f74d0c15f1cb23086f936"
 _CLOSE = "  - {when: 'true', disposition: close, note: Closed.}\n"
@@ -106,6 +107,15 @@ def test_whatever_fails_keeps_the_alert_open_and_says_why(
     assert outcome_of(run) == "review"
     assert told in " ".join(run.document["failures"])
     assert run.document["failures"][0] in run.document["outcome"]["note"]
+
+
+def test_a_query_that_may_not_mean_what_was_meant_closes_nothing(tmp_path: Path) -> None:
+    steps = step("find_processes", "{query: 'nofield:x'}")
+    with EdrServer() as server, open_actions({"url": server.url, "api_key": server.token}) as actions:
+        run = run_playbook(playbook(tmp_path, steps, _CLOSE), {"md5": _MD5}, actions)
+
+    assert outcome_of(run) == "review"
+    assert "may not mean what was meant" in run.document["outcome"]["note"]
 
 
 def test_a_failed_condition_does_not_hide_an_escalation(tmp_path: Path, actions: Actions) -> None:
