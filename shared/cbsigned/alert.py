@@ -22,6 +22,9 @@ class Role(str, Enum):
     CHILD = "child"
     PARENT = "parent"
 
+    __hash__ = str.__hash__
+    # Enum's own is written in Python, and every alert asks for some
+
 
 @dataclass(frozen=True)
 class ObservableSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_
 from typing import Optional
 
 from cbsigned.cache import TieredCache
@@ -27,7 +28,7 @@ class Chains:
 
     def __init__(self, most: int = 10_000) -> None:
         self._most = most
-        self._kept: dict[str, tuple[tuple[str, ...], Lineage]] = {}
+        self._kept: dict[str, tuple[tuple[str, ...], tuple[Process, ...], Lineage]] = {}
         self._lock = threading.Lock()
 
     def lineages(
@@ -59,17 +60,17 @@ class Chains:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        keys, chain = kept
+        keys, processes, chain = kept
         if len(keys) > max_depth + 1:
             return None
         found = cache.get_many(keys)
-        return chain if all(found.get(own) is node.process for own, node in zip(keys, chain.nodes)) else None
+        return chain if all(map(is_, map(found.get, keys), processes)) else None
 
     def _put(self, keys: Sequence[str], chain: Lineage) -> None:
         recorded = all(node.process.start_recorded and node.gap is None for node in chain.nodes)
         if not recorded or chain.ended_by not in _ENDED_BY_ITSELF:
             return
         with self._lock:
-            self._kept[keys[0]] = (tuple(keys), chain)
+            self._kept[keys[0]] = (tuple(keys), tuple(node.process for node in chain.nodes), chain)
             while len(self._kept) > self._most:
                 del self._kept[next(iter(self._kept))]

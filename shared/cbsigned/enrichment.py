@@ -7,7 +7,7 @@ included, in one batch. Whatever fails, every alert comes out, in order, with th
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -162,7 +162,7 @@ def enrich(
 
 
 def statuses_of(
-    names: Mapping[str, set[str]], sources: Sources, settings: Settings, deadline: Deadline
+    names: Mapping[str, Set[str]], sources: Sources, settings: Settings, deadline: Deadline
 ) -> dict[str, Signature]:
     """Return the signing status of each hash by the strategy that the settings choose.
 
@@ -179,6 +179,7 @@ def statuses_of(
     return joint_statuses(sources.joint, names, deadline, miss_is_unsigned=unsigned, cache=cache, life=settings.life)
 
 
+_NO_NAMES: frozenset[str] = frozenset()
 _WALK_SHARE = 0.6
 """Of the deadline, what lineage may take: is it signed is the first question, and it is asked last."""
 
@@ -218,10 +219,13 @@ class _Window:
     def enrichments(self) -> Iterator[Enrichment]:
         now = utc_now()
         for record, alert, problem in self.read:
-            subjects = tuple(self._subject(s) for s in alert.sets) if alert is not None else ()
-            passed = [Gap("alert", Cause.CUT, text) for text in alert.problems] if alert is not None else []
-            found = [*([problem] if problem else []), *passed, *(g for s in subjects for g in s.gaps)]
-            gaps = tuple(dict.fromkeys(found))
+            subjects = tuple([self._subject(s) for s in alert.sets]) if alert is not None else ()
+            found = [problem] if problem is not None else []
+            if alert is not None and alert.problems:
+                found += [Gap("alert", Cause.CUT, text) for text in alert.problems]
+            for subject in subjects:
+                found += subject.gaps
+            gaps = _each_once(found)
             yield Enrichment(record, alert, subjects, not any(g.cause.failed for g in gaps), gaps, now)
 
     def _find_processes(self, sets: list[ObservableSet], seen_at: Mapping[int, Optional[datetime]]) -> None:
@@ -250,7 +254,7 @@ class _Window:
             else:
                 self.guids[key] = found.guid
         wanted = [self.guids[id(s)] for s in acting if id(s) in self.guids and (settings.lineage or not s.file_hash)]
-        self.chains = self._walked(source, wanted, told)
+        self.chains = self._walked(source, wanted, told) if wanted else {}
 
     def _walked(self, source: ProcessSource, wanted: list[str], told: Mapping[str, Process]) -> dict[str, Lineage]:
         settings, caches, life_s = self.settings, self.sources.caches, self.settings.life.process_s
@@ -276,8 +280,11 @@ class _Window:
             cache_life_s=life_s,
         )
 
-    def _names(self, sets: Iterable[ObservableSet]) -> dict[str, set[str]]:
-        """Return every hash to ask for, with the names it was seen under."""
+    def _names(self, sets: Iterable[ObservableSet]) -> Mapping[str, Set[str]]:
+        """Return every hash to ask for, with the names it was seen under where somebody asks by them."""
+        if self.settings.strategy != "joint":
+            own = [s.file_hash for s in sets if s.file_hash is not None]
+            return dict.fromkeys([*own, *(h for chain in self.chains.values() for h in chain.hashes)], _NO_NAMES)
         names: dict[str, set[str]] = {}
         for s in sets:
             if s.file_hash is not None:
@@ -291,8 +298,7 @@ class _Window:
     def _subject(self, observables: ObservableSet) -> Subject:
         chain = self.chains.get(self.guids.get(id(observables), ""))
         signature = self._signature(observables, chain.nodes[0] if chain is not None else None)
-        hashes = {p.file_hash for p in chain.processes() if p.file_hash} if chain is not None else set()
-        signatures = {h: self.signatures[h] for h in sorted(hashes)}
+        signatures = {h: self.signatures[h] for h in chain.hashes} if chain is not None else {}
         if signature.hash:
             signatures[signature.hash] = signature
         shown = chain if self.settings.lineage else None
@@ -321,10 +327,11 @@ class _Window:
             reason = _no_lineage(observables, self.sources)
             gaps.append(Gap(f"lineage of {_label(observables)}", Cause.NO_OBSERVABLE, reason))
         if chain is not None:
-            gaps += [node.gap for node in chain.nodes if node.gap]
-            gaps += [self._node_gap(p) for p in chain.ancestors() if self._node_failed(p)]
+            gaps += chain.node_gaps
+            if any([self.signatures[h].cause.failed for h in chain.hashes]):
+                gaps += [self._node_gap(p) for p in chain.ancestors() if self._node_failed(p)]
             gaps += [part.gap for part in (chain.children, chain.siblings) if part is not None and part.gap]
-        return tuple(dict.fromkeys(gaps))
+        return _each_once(gaps)
 
     def _node_failed(self, process: Process) -> bool:
         return process.file_hash is not None and self.signatures[process.file_hash].cause.failed
@@ -332,6 +339,10 @@ class _Window:
     def _node_gap(self, process: Process) -> Gap:
         signature = self.signatures[process.file_hash or ""]
         return Gap(f"signing status of {process.name or process.guid}", signature.cause, signature.reason)
+
+
+def _each_once(gaps: list[Gap]) -> tuple[Gap, ...]:
+    return tuple(dict.fromkeys(gaps)) if len(gaps) > 1 else tuple(gaps)
 
 
 def _label(observables: ObservableSet) -> str:

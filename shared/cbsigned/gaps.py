@@ -59,6 +59,9 @@ class Cause(str, Enum):
     NOT_ASKED = "not asked"
     """The question was not put: the deadline was spent, or a limit was reached."""
 
+    __hash__ = str.__hash__
+    # Enum's own is written in Python, and every alert asks for some
+
     @property
     def failed(self) -> bool:
         """Whether a look-up failed, so that asking again may give an answer; such answers are never kept."""

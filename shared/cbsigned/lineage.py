@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
+from functools import cached_property
 from typing import Optional, Protocol, Union, runtime_checkable
 
 from cbsigned.cache import TieredCache
@@ -133,6 +134,16 @@ class Lineage:
         """Return every process that is shown: the chain, then children and siblings."""
         others = [p for part in (self.children, self.siblings) if part is not None for p in part.nodes]
         return [node.process for node in self.nodes] + others
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """Hash of every file that is shown, each once, sorted."""
+        return tuple(sorted({process.file_hash for process in self.processes() if process.file_hash}))
+
+    @cached_property
+    def node_gaps(self) -> tuple[Gap, ...]:
+        """What was not recorded of the nodes."""
+        return tuple(node.gap for node in self.nodes if node.gap)
 
     @property
     def whole(self) -> bool:

@@ -192,6 +192,8 @@ def short_host(name: str) -> str:
 
 def printable(text: str, most: int) -> str:
     """Return a text from outside in quotes, cut to `most` characters, fit for a message."""
+    if len(text) <= most and text.isprintable():
+        return f'"{text}"'
     clean = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return f'"{clean[:most]}…"' if len(clean) > most else f'"{clean}"'
 

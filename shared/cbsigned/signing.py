@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Optional, Protocol, Union
 
@@ -122,7 +122,7 @@ def signing_statuses(
 
 def joint_statuses(
     source: JointSource,
-    names: Mapping[str, set[str]],
+    names: Mapping[str, Set[str]],
     deadline: Deadline,
     *,
     miss_is_unsigned: bool = False,

@@ -25,6 +25,9 @@ class SigningStatus(str, Enum):
     EXPLICIT_DISTRUST = "Explicit Distrust"
     UNKNOWN = "Unknown"
 
+    __hash__ = str.__hash__
+    # Enum's own is written in Python, and every alert asks for some
+
     @property
     def signed(self) -> Optional[bool]:
         """True for *Signed* alone, None for *Unknown*, False for the rest; for fields that can only hold a boolean."""

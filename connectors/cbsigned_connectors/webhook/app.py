@@ -122,8 +122,12 @@ class _Api:
         deadline = Deadline(self._parts.deadline_s)
         source, token = request.path_params.get("source"), request.path_params.get("token")
         raw, sender = await self._received(request, token)
-        asked = Asked(raw, dict(_headers(request).items()), sender, source, _wish(request))
-        callback = request.query_params.get("callback_url") if request.scope["query_string"] else None
+        headers = dict(_headers(request).items())
+        if _plain(request, headers):
+            return _response(await self._service.answered(Asked(raw, headers, sender, source, _PLAIN), deadline))
+        wish = wish_of(request.query_params, request.headers.get("accept"))
+        asked = Asked(raw, headers, sender, source, wish)
+        callback = request.query_params.get("callback_url")
         if _asynchronous(request):
             return _response(await self._service.accepted(await self._service.order(asked), callback))
         if callback is not None:
@@ -143,7 +147,8 @@ class _Api:
         deadline = Deadline(self._parts.deadline_s)
         raw, sender = await self._received(request, None)
         asked = read_model(LineageRequest, raw)
-        return _response(await self._service.lineage(sender, asked.record(), _wish(request), deadline))
+        wish = wish_of(request.query_params, request.headers.get("accept"))
+        return _response(await self._service.lineage(sender, asked.record(), wish, deadline))
 
     async def job(self, request: Request) -> Response:
         """Return an accepted job's answer."""
@@ -178,13 +183,13 @@ class _Api:
 
     async def _received(self, request: Request, token: Optional[str]) -> tuple[bytes, Sender]:
         """Return the raw body and who sent it; nothing in it is read before."""
+        headers, client = _headers(request), request.scope["client"]
         try:
-            raw = await self._service.bodies.read(request.stream(), _headers(request).get("content-length"))
+            raw = await self._service.bodies.read(request.stream(), headers.get("content-length"))
         except BodyRefused as exc:
             retry = {"Retry-After": str(exc.retry_after_s)} if exc.retry_after_s is not None else {}
             raise ProblemError(exc.status, str(exc), headers=retry) from None
-        address = request.client.host if request.client else None
-        sender = self._service.recognised(_headers(request), token, raw, address)
+        sender = self._service.recognised(headers, token, raw, client[0] if client else None)
         request.state.sender = sender.name
         return raw, sender
 
@@ -211,10 +216,11 @@ class _Endpoint:
         await response(scope, receive, send)
 
 
-def _wish(request: Request) -> Wish:
-    if not request.scope["query_string"] and _headers(request).get("accept", JSON) in (JSON, "*/*"):
-        return _PLAIN  # as machines ask
-    return wish_of(request.query_params, request.headers.get("accept"))
+def _plain(request: Request, headers: Mapping[str, str]) -> bool:
+    """Whether a request asks for JSON at once, as nearly all do, so that its parameters need not be taken apart."""
+    return (
+        not request.scope["query_string"] and headers.get("accept", JSON) in (JSON, "*/*") and "prefer" not in headers
+    )
 
 
 def _headers(request: Request) -> Mapping[str, str]:
@@ -232,8 +238,6 @@ def _headers(request: Request) -> Mapping[str, str]:
 
 def _asynchronous(request: Request) -> bool:
     """Whether the caller wants its answer later: `mode` says so, else `Prefer`."""
-    if not request.scope["query_string"] and "prefer" not in _headers(request):
-        return False
     mode = request.query_params.get("mode")
     if mode is not None and mode not in _MODES:
         raise ProblemError(422, "There is no such mode.", [("mode", "Use sync or async.")])

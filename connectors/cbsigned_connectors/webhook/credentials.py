@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Optional, Union
 
 from cbsigned.errors import ConfigError
@@ -60,6 +62,11 @@ class Secret:
 
     place: str
     value: bytes = field(repr=False)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the value, which is what is compared; made once."""
+        return hashlib.sha256(self.value).digest()
 
 
 @dataclass(frozen=True)

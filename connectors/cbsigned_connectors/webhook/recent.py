@@ -119,7 +119,9 @@ class Recent:
             seen = Seen(self._number, sender, self._clock(), total or len(bodies), tuple(kept))
             self._seen[seen.number] = seen
             self._size += seen.size
-            own = self._of_sender.setdefault(sender, deque())
+            own = self._of_sender.get(sender)
+            if own is None:
+                own = self._of_sender[sender] = deque()
             own.append(seen.number)
             if len(own) > self._most_of_one:
                 self._drop(own[0])

@@ -111,10 +111,12 @@ class Senders:
             now: Seconds since 1970.
             address: Where the connection comes from, for senders that are bound to networks.
         """
-        given = {name.lower(): value for name, value in headers.items()}
-        names = [name.lower() for name, _value in headers.items()]
-        if any(names.count(name) > 1 for name in self._credentials & set(names)):
-            return self._no("A header that proves the sender came twice. Send each of them once.")
+        pairs = [(name.lower(), value) for name, value in headers.items()]
+        given = dict(pairs)
+        if len(given) < len(pairs):
+            names = [name for name, _value in pairs]
+            if any(names.count(name) > 1 for name in self._credentials & set(names)):
+                return self._no("A header that proves the sender came twice. Send each of them once.")
         reason, elsewhere = "", False
         for entry in self._settings:
             if (entry.scheme is Scheme.PATH_TOKEN) != (path_token is not None):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Callable, NamedTuple, Optional
 
 from cbsigned.alert import Alert, Role
@@ -130,7 +131,6 @@ _TABLE: Mapping[str, _Format] = {  # in the order of alert-formats §2; the firs
 _ALL = tuple(_TABLE)
 _NAMED = {name: form.signs for name, form in _TABLE.items() if name != _GENERIC}
 _SIGNS = frozenset[str]().union(*filter(None, _NAMED.values()))
-_UNSIGNED = tuple(name for name, signs in _NAMED.items() if signs is None)
 FORMATS: Mapping[str, str] = {name: form.about for name, form in _TABLE.items()}
 """Every format by the name that `source` takes, with what it is."""
 
@@ -210,10 +210,13 @@ def _attempts(names: tuple[str, ...], candidates: Sequence[Record]) -> Iterator[
 
 def _possible(record: Record) -> Sequence[str]:
     """Return the formats that a record may have by its keys, the generic one aside."""
-    keys = record.keys()
-    if keys.isdisjoint(_SIGNS):
-        return _UNSIGNED
-    return [name for name, signs in _NAMED.items() if signs is None or not keys.isdisjoint(signs)]
+    return _with_signs(_SIGNS.intersection(record))
+
+
+@lru_cache(maxsize=1024)
+def _with_signs(found: frozenset[str]) -> Sequence[str]:
+    """Return the formats that a record with these signs, and no others, may have."""
+    return tuple(name for name, signs in _NAMED.items() if signs is None or not found.isdisjoint(signs))
 
 
 def _vague(alert: Alert, record: Record) -> bool:

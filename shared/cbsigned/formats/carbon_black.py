@@ -9,8 +9,8 @@ from typing import Any, Optional
 from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import RecordKind, parse_binary
 from cbsigned.formats.values import first, first_time, hashes_of, host_of, text_of
-from cbsigned.observables import parse_guid, parse_pid, split_path
-from cbsigned.process import parse_process
+from cbsigned.observables import guid_parts, parse_guid, parse_pid, split_path
+from cbsigned.process import Process, parse_process
 
 __all__ = ["SIGNS", "read"]
 
@@ -146,16 +146,20 @@ def _flat_hit(record: Mapping[str, Any], kind: str) -> list[ObservableSet]:
     if "binary" in kind or guid is None:
         wanted = hashes.md5 or hashes.sha256 or hashes.problems
         return [_binary_set(record, record, RecordKind.ALERT)] if wanted else []
-    name, path = text_of(record.get("process_name")), text_of(record.get("process_path"))
-    process = parse_process({
-        "id": guid, "process_name": name, "path": path, "hostname": host_of(record), "process_md5": hashes.md5,
-        "process_sha256": hashes.sha256, "username": record.get("username"), "sensor_id": record.get("sensor_id"),
-        "os_type": record.get("os_type"),
-    })  # fmt: skip
+    name, path, user, system = (
+        text_of(record.get(field)) for field in ("process_name", "process_path", "username", "os_type")
+    )
+    parts, sensor_id, host = guid_parts(guid), parse_pid(record.get("sensor_id")), host_of(record)
+    called = name or (split_path(path) if path else None)
+    process = Process(
+        guid, name=called.lower() if called else None, path=path.lower() if path else None, md5=hashes.md5,
+        sha256=hashes.sha256, pid=parts.pid, user=user, host=host,
+        sensor_id=parts.sensor_id if sensor_id is None else sensor_id, os_type=system, started_at=parts.started_at,
+    )  # fmt: skip
     return [
         ObservableSet(
-            Role.PROCESS, md5=hashes.md5, sha256=hashes.sha256, process_guid=guid, name=name, path=path,
-            host=host_of(record), user=text_of(record.get("username")), problems=hashes.problems, process=process,
+            Role.PROCESS, md5=hashes.md5, sha256=hashes.sha256, process_guid=guid, name=name, path=path, host=host,
+            user=user, problems=hashes.problems, process=process,
         )
     ]  # fmt: skip
 

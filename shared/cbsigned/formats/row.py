@@ -41,35 +41,46 @@ def read(record: Mapping[str, Any]) -> Optional[Alert]:
     """
     row = {key if key in _AS_READ else _flat(key): value for key, value in record.items() if isinstance(key, str)}
     acting, file = _acting(row), _file(row)
-    sets: list[ObservableSet] = [*([acting] if acting.usable else []), *file, *_parent(row, acting)]
+    sets: list[ObservableSet] = [acting, *file, *_parent(row, acting)]
     return Alert(
         format="row",
         id=first(row, "alert_id", "event_id", "unique_id"),
         title=first(row, "search_name", "title", "rule_name", "watchlist_name"),
         at=first_time(row, *_TIMES),
         link=first(row, "results_link", "alert_url", "link"),
-        sets=tuple(s for s in sets if s.usable),
+        sets=tuple([s for s in sets if s.usable]),
     )
 
 
 def _acting(row: Mapping[str, Any]) -> ObservableSet:
     hashes = _family(row, _PROCESS_HASHES) or _family(row, _PLAIN_HASHES) or NO_HASHES
     given = [row[name] for name in _GUIDS if name in row]
-    named = any(row.get(name) for name in _GUIDS[:3])
+    named = bool(given) and any(row.get(name) for name in _GUIDS[:3])
     texts = given if named else [*given, *(row[name] for name in _ALERT_GUIDS if name in row)]
-    found = [text for text in map(parse_process_id, texts) if text]
-    guid = next((text for text in found if not is_foreign(text)), None)
-    strange = (*filter(is_foreign, found), *(v for v in given if isinstance(v, str) and "-" in v))
-    foreign = next(iter(strange), None) if guid is None else None
+    guid, foreign = _ids(texts, given) if texts else (None, None)
     path, name = first(row, *_PATHS), first(row, *_NAMES)
     return ObservableSet(
         Role.PROCESS, md5=hashes.md5, sha1=hashes.sha1, sha256=hashes.sha256, process_guid=guid,
-        foreign_id=text_of(foreign), name=split_path(name or path or "") or None, path=path,
+        foreign_id=foreign, name=split_path(name or path or "") or None, path=path,
         pid=next((pid for pid in (parse_pid(row[name]) for name in _PIDS if name in row) if pid is not None), None),
         host=first(row, *_HOSTS), user=first(row, "user", "username", "user_name"), cmdline=first(row, *_CMDLINES),
         started_at=first_time(row, *_STARTS), problems=hashes.problems,
         claimed=parse_binary(row, RecordKind.ALERT) if row.get("digsig_result") else None,
     )  # fmt: skip
+
+
+def _ids(texts: Sequence[object], given: Sequence[object]) -> tuple[Optional[str], Optional[str]]:
+    """Return Carbon Black's guid among these texts, else the id of another product.
+
+    Args:
+        given: Those that stand in fields for a process's id.
+    """
+    found = [text for text in map(parse_process_id, texts) if text]
+    guid = next((text for text in found if not is_foreign(text)), None)
+    if guid is not None:
+        return guid, None
+    strange = (*filter(is_foreign, found), *(v for v in given if isinstance(v, str) and "-" in v))
+    return None, text_of(next(iter(strange), None))
 
 
 def _file(row: Mapping[str, Any]) -> list[ObservableSet]:
@@ -105,7 +116,7 @@ def _family(row: Mapping[str, Any], names: Sequence[str]) -> Optional[Hashes]:
     """Return the hashes of one file, or None where no field of the family has anything."""
     given = [row[name] for name in names if name in row]
     found = hashes_of(*given) if given else NO_HASHES
-    return found if found != NO_HASHES else None
+    return found if found is not NO_HASHES and found != NO_HASHES else None
 
 
 def _flat(key: str) -> str:

@@ -30,20 +30,20 @@ def text_of(value: object) -> Optional[str]:
 def first(record: Mapping[str, Any], *names: str) -> Optional[str]:
     """Return the first of these fields that has a text."""
     for name in names:  # a loop: most fields are not there, and every alert is asked for dozens of them
-        value = record.get(name)
-        text = text_of(value) if value is not None else None
-        if text is not None:
-            return text
+        if name in record:
+            text = text_of(record[name])
+            if text is not None:
+                return text
     return None
 
 
 def first_time(record: Mapping[str, Any], *names: str) -> Optional[datetime]:
     """Return the first of these fields that has a time."""
     for name in names:
-        value = record.get(name)
-        moment = parse_time(value) if value is not None else None
-        if moment is not None:
-            return moment
+        if name in record:
+            moment = parse_time(record[name])
+            if moment is not None:
+                return moment
     return None
 
 
