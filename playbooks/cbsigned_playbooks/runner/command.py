@@ -17,6 +17,7 @@ from cbsigned.timing import format_time, utc_now
 
 if TYPE_CHECKING:
     from cbsigned_playbooks.desk import Desk
+    from cbsigned_playbooks.outcome import Outcome
     from cbsigned_playbooks.runner.model import Playbook
     from cbsigned_playbooks.runner.running import Run
 
@@ -46,8 +47,10 @@ examples:
   cbsigned playbook run my-playbook.yaml --alert alerts.jsonl --output json | jq -r '.run.outcome.disposition // empty'
 
 Each alert is run by itself; files are those of cbsigned enrich. Nothing is done to the alert: the outcome is close,
-review or escalate, and a note. close is suggested only where nothing failed. Where a look-up, a template or the reading
-of the alert fails, the outcome says so and is never close."""
+leave, review or escalate, and a note. close and leave are suggested only where nothing failed: where a look-up, a
+template or the reading of the alert fails, they become review, and the note says why."""
+
+_ALERT = "alerts, JSON or JSON lines; - for standard input; may be given more than once"
 
 _VALIDATE = """
 examples:
@@ -72,14 +75,14 @@ def playbook(subparsers: Subparsers) -> None:
     parser.set_defaults(run=lambda _args, _context: _usage(parser), output=None, config=None, store=None, verbose=0)
     inner = parser.add_subparsers(title="commands", metavar="COMMAND")
     running = _parser(inner, "run", "run a playbook over alerts", _RUN)
-    running.add_argument("file", metavar="FILE", help="the playbook, or the name of an example")
-    running.add_argument("--alert", action="append", required=True, metavar="FILE", help="alerts; - for standard input")
+    running.add_argument("file", metavar="PLAYBOOK", help="its file, or the name of an example")
+    running.add_argument("--alert", action="append", required=True, metavar="FILE", help=_ALERT)
     running.add_argument("--dry-run", action="store_true", help="say what would be asked, and ask nothing")
     running.add_argument("--record", metavar="FILE", help="keep what was run, asked and concluded, as JSON")
     running.add_argument("--cards", action="store_true", help="the steps' answers too; on a terminal and as Markdown")
     running.set_defaults(run=_run)
     checking = _parser(inner, "validate", "check playbooks; every problem with its line", _VALIDATE)
-    checking.add_argument("files", nargs="+", metavar="FILE", help="playbooks, or names of examples")
+    checking.add_argument("files", nargs="+", metavar="PLAYBOOK", help="files, or names of examples")
     checking.set_defaults(run=_validate)
     listing = _parser(inner, "list", "the example playbooks", _LIST)
     listing.set_defaults(run=_list)
@@ -245,10 +248,20 @@ def _told(run: Run, cards: bool, context: Context) -> Iterator[str]:
         yield _item(f"{step['id']}: {step['state']}. {step['message']}", context)
     if document["failures"] and not document["steps"]:
         yield from (_item(reason, context) for reason in document["failures"])
-    yield "\n"
+    yield from ("\n",) * (outcome is not None or marked)
     if cards:
         for one in run.outcomes.values():
-            yield f"{one.card}\n" if marked else "".join(_line(line, context) for line in one.card.splitlines()) + "\n"
+            yield f"{one.card}\n" if marked else _card(one, context)
+
+
+def _card(outcome: Outcome, context: Context) -> str:
+    """Return what one step answered, for a terminal."""
+    from cbsigned.render.rows import rows_table
+    from cbsigned.render.text import card
+
+    if outcome.documents:
+        return "".join(f"{card(document, context.style).rstrip()}\n\n" for document in outcome.documents)
+    return f"{rows_table(*outcome.table(), 'table', context.style.width)}\n" if outcome.rows else ""
 
 
 def _planned(document: Document, context: Context) -> Iterator[str]:
@@ -256,12 +269,19 @@ def _planned(document: Document, context: Context) -> Iterator[str]:
     yield _heading(word, document, context)
     for step in document["steps"]:
         asked = {True: "asked", False: "left out", None: f"asked if {step.get('when')}"}[step["asked"]]
-        inputs = ", ".join(f"{name} = {context.json_line(item).strip()}" for name, item in step["inputs"].items())
+        inputs = ", ".join(f"{name} = {_input(item, context)}" for name, item in step["inputs"].items())
         yield _item(f"{step['id']}: {step['action']}, {asked}; {inputs or 'no inputs'}", context)
     for rule in document["outcomes"]:
-        yield _item(f"{rule['disposition']} if {rule['when']}" if rule["when"] else rule["disposition"], context)
+        yield _item(f"{rule['disposition']} {'if ' + rule['when'] if rule['when'] else 'otherwise'}", context)
     yield from (_item(reason, context) for reason in document["failures"])
-    yield "\n"
+    yield from ("\n",) * (document["fired"] is not False or context.output == "markdown")
+
+
+def _input(item: Any, context: Context) -> str:
+    """Return an input for people; of a whole alert, which a plan keeps as a digest, how long it is."""
+    if isinstance(item, dict) and item.keys() == {"sha256", "characters"}:
+        return f"JSON of {item['characters']:,} characters"
+    return context.json_line(item).strip()
 
 
 def _heading(word: str, document: Document, context: Context) -> str:
@@ -286,8 +306,8 @@ def _line(text: str, context: Context, mark: str = "") -> str:
 
         return f"{mark}{escape_markdown(text[len(mark) :], 4_000)}{'' if mark else '  '}\n"
     style = context.style
-    lines = style.lines(text, style.width - 4, 12) if text.strip() else [""]
-    return "".join(f"  {line}\n" for line in lines)
+    lines = style.lines(text, style.width - 4 - len(mark), 12) if text.strip() else [""]
+    return "".join(f"  {' ' * len(mark) if number else ''}{line}\n" for number, line in enumerate(lines))
 
 
 def _validate(args: argparse.Namespace, context: Context) -> int:
@@ -312,6 +332,19 @@ def _validate(args: argparse.Namespace, context: Context) -> int:
     return ExitCode.OK if all(row["ok"] for row in rows) else ExitCode.USAGE
 
 
+def _member(row: Document, context: Context) -> str:
+    """Return an input or output with its name whole, because people copy it, and its text after it."""
+    about = [row["kind"], row["unit"] if row["unit"] != row["name"] else None]
+    if row["in_or_out"] == "in":
+        low, high, default = row["from"], row["to"], row["default"]
+        about += [f"{low} to {high}" if low is not None and high is not None else None, "needed" * row["needed"]]
+        about += [f"{default} if not given" if default is not None else None]
+    else:
+        about += ["may be null" * row["null"]]
+    told = ", ".join(str(part) for part in about if part)
+    return _item(f"{row['name']} ({told}): {row['text']}", context)
+
+
 def _list(_args: argparse.Namespace, context: Context) -> int:
     _needs()
     from cbsigned_playbooks.runner.model import examples, read_playbook
@@ -323,7 +356,10 @@ def _list(_args: argparse.Namespace, context: Context) -> int:
             {"name": name, "description": " ".join(one.description.split()), "file": str(path),
              "trigger": one.trigger.source if one.trigger else None, "steps": [step.action.name for step in one.steps]}
         )  # fmt: skip
-    context.emit(rows, ["name", "description"])
+    if context.output == "table":
+        context.stdout.writelines(f"{row['name']}\n{_line(row['description'], context)}" for row in rows)
+    else:
+        context.emit(rows, ["name", "description"])
     return ExitCode.OK
 
 
@@ -352,5 +388,9 @@ def _actions(args: argparse.Namespace, context: Context) -> int:
          "example": one.example, "text": one.description}
         for one in chosen.outputs
     ]  # fmt: skip
-    context.emit([*inputs, *outputs], ["in_or_out", "name", "kind", "unit", "default", "text"])
+    if context.output == "table":
+        for heading, rows in (("inputs", inputs), ("rows", outputs)):
+            context.stdout.writelines([f"{heading}\n", *(_member(row, context) for row in rows)])
+    else:
+        context.emit([*inputs, *outputs], ["in_or_out", "name", "kind", "unit", "default", "text"])
     return ExitCode.OK

@@ -100,6 +100,17 @@ def test_a_person_reads_word_note_and_steps(cli: Cli, playbook_store: Path) -> N
     assert max(len(line) for line in done.out.splitlines()) <= 100
     assert len(cards.out) > 3 * len(done.out)
     assert not any(ord(c) < 32 for c in cards.out.replace("\n", ""))
+    assert "\n  Lineage, oldest first\n" in cards.out
+    assert not any(mark in cards.out for mark in ("&quot;", "|---|", "### "))
+
+
+def test_alerts_that_the_playbook_is_not_for_take_one_line_each(cli: Cli, playbook_store: Path) -> None:
+    given = ("--alert", _SAMPLES, "--store", str(playbook_store), "--output", "table")
+    lines = cli("run", "tools-on-hr-machines", *given).out.splitlines()
+
+    left = [number for number, line in enumerate(lines) if line.startswith("not for this playbook")]
+    assert len(left) == 36
+    assert [lines[number + 1] for number in left[:4]] == [lines[number] for number in left[1:5]]
 
 
 def test_markdown_escapes_what_comes_from_outside(cli: Cli, playbook_store: Path, own: str) -> None:
@@ -118,8 +129,8 @@ def test_a_dry_run_needs_no_source_and_asks_nothing(cli: Cli) -> None:
 
     assert (done.code, len(done.rows)) == (0, 41)
     assert all(row["dry_run"] for row in done.rows)
-    assert "  - enriched: enrich_alert, asked; alert = {" in told.out
-    assert "  - leave\n" in told.out
+    assert "  - enriched: enrich_alert, asked; alert = JSON of 1,731 characters" in told.out
+    assert "  - leave otherwise\n" in told.out
 
 
 def test_the_record_holds_the_playbook_the_steps_and_no_alert(cli: Cli, playbook_store: Path, tmp_path: Path) -> None:
@@ -245,6 +256,18 @@ def test_list_shows_the_examples_and_actions_the_catalogue(cli: Cli) -> None:
     ]  # fmt: skip
     assert "| enrich_alert |" in cli("actions", "--output", "markdown").out.replace("\\_", "_")
     assert "enrich_alert" in cli("actions", "--output", "table").out
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+def test_what_people_copy_and_read_is_not_cut(cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    told, listed = cli("actions", "where_seen", "--output", "table").out, cli("list", "--output", "table").out
+
+    (action,) = (action for action in ACTIONS if action.name == "where_seen")
+    assert all(f"  - {one.name} (" in told for one in action.parameters)
+    assert all(f"  - {one.path} (" in told for one in action.outputs)
+    assert "  - rows (integer, 1 to 1000, 20 if not given): " in " ".join(told.split("\n    "))
+    assert "…" not in told + listed
 
 
 @pytest.mark.parametrize("inner", [(), ("run",), ("validate",), ("list",), ("actions",)])
