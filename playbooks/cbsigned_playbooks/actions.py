@@ -1,6 +1,6 @@
 """The actions, implemented once over the core: inputs in, one `Outcome` out, whatever the platform.
 
-Try one: `python -c "from cbsigned_playbooks.actions import open_actions; …"`, or `cbsigned playbook actions`.
+A platform's binding asks `answer()` and shows the outcome; who asks more than once keeps the actions open.
 """
 
 from __future__ import annotations
@@ -38,13 +38,33 @@ from cbsigned_playbooks.inputs import InputError, read_inputs
 from cbsigned_playbooks.outcome import Fact, Outcome
 from cbsigned_playbooks.settings import settings_of
 
-__all__ = ["Actions", "Outcome", "open_actions"]
+__all__ = ["Actions", "Outcome", "answer", "open_actions"]
 
 log = logging.getLogger(__name__)
 
 _TREE_WIDTH = 100
 _MOST_REASONS = 5
 _Work = Callable[["Actions", Action, dict[str, Any], Deadline], Outcome]
+
+
+def answer(name: str, given: Mapping[str, Any], configuration: Mapping[str, Any]) -> Outcome:
+    """Return what comes of one action; a configuration that cannot be used is an outcome too.
+
+    Args:
+        name: Of the catalogue.
+        given: As of `Actions.run`.
+        configuration: As of `open_actions`.
+
+    Raises:
+        KeyError: There is no such action.
+    """
+    action = action_named(name)
+    try:
+        with open_actions(configuration) as actions:
+            return actions.run(name, given)
+    except ConfigError as exc:
+        log.info("%s: %s", name, exc)
+        return Outcome(action, False, str(exc), complete=False, failures=(str(exc),))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from cbsigned.edr.query import clause
 from cbsigned.errors import ConfigError
 from cbsigned.observables import parse_md5, parse_process_id, parse_sha256, printable
 from cbsigned.render.clean import clean
-from cbsigned_playbooks.actions import open_actions
+from cbsigned_playbooks.actions import answer
 from cbsigned_playbooks.catalogue import ACTIONS, CONFIGURATION, action_named
 from cbsigned_playbooks.cortex_job import Job, JobRefused, Report, text_of
 from cbsigned_playbooks.cortex_report import artifacts, tag, taxonomies
@@ -53,7 +53,7 @@ def analyzer(job: Job) -> Report:
 
     Raises:
         JobRefused: Nothing could be answered; the text says what, why, and what to do.
-        ConfigError: A setting is missing or cannot be used.
+        ConfigError: The flavor names no action.
     """
     action = _action_of(job)
     outcome = _asked(job, action, _inputs(action, job, job.data_type, job.data))
@@ -89,7 +89,6 @@ def responder(job: Job) -> Report:
 
     Raises:
         JobRefused: It was run on something else, nothing there can be looked up, or nothing could be answered.
-        ConfigError: A setting is missing or cannot be used.
     """
     operation = RESPONDER_TYPES.get(job.data_type)
     if operation is None or not isinstance(job.data, dict):
@@ -160,8 +159,7 @@ def _asked(job: Job, action: Action, inputs: Mapping[str, Any]) -> Outcome:
     given.update((name, value) for name, value in job.parameters.items() if name in defaults)  # TheHive has own ones
     given.update(inputs)
     given["deadline_s"] = _before_timeout(given.get("deadline_s", defaults["deadline_s"]), job.config.get("jobTimeout"))
-    with open_actions(_configuration(job)) as actions:
-        outcome = actions.run(action.name, given)
+    outcome = answer(action.name, given, _configuration(job))
     if not outcome.ok:
         raise JobRefused(outcome.message)
     return outcome

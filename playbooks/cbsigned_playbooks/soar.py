@@ -6,35 +6,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from cbsigned.errors import ConfigError
 from cbsigned.render.document import Document
-from cbsigned_playbooks.actions import Outcome, open_actions
+from cbsigned_playbooks.actions import Outcome, answer
 from cbsigned_playbooks.catalogue import action_named
 from cbsigned_playbooks.definition import View
 
-__all__ = ["ask", "told", "webhook", "widget"]
-
-log = logging.getLogger(__name__)
-
-
-def ask(name: str, given: Mapping[str, Any], asset: Mapping[str, Any]) -> Outcome:
-    """Return what comes of one action; an asset that cannot be used is an outcome too.
-
-    Args:
-        name: Of the catalogue.
-        given: The action's parameters.
-        asset: The asset's fields.
-    """
-    try:
-        with open_actions(asset) as actions:
-            return actions.run(name, given)
-    except ConfigError as exc:
-        log.info("%s: %s", name, exc)
-        return Outcome(action_named(name), False, str(exc), complete=False, failures=(str(exc),))
+__all__ = ["answer", "told", "webhook", "widget"]
 
 
 def told(row: Document) -> str:
@@ -68,7 +48,7 @@ def webhook(body: Optional[str], asset: Mapping[str, Any]) -> tuple[int, Documen
     Args:
         body: One alert as JSON, or a list.
     """
-    outcome = ask("enrich_alert", {"alert": body}, asset)
+    outcome = answer("enrich_alert", {"alert": body}, asset)
     if outcome.ok:
         return 200, {
             "message": outcome.message,

@@ -10,11 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cbsigned.errors import ConfigError
-from cbsigned_playbooks.actions import open_actions
+from cbsigned_playbooks import actions
 from cbsigned_playbooks.catalogue import CONFIGURATION
 from cbsigned_playbooks.definition import Kind
-from cbsigned_playbooks.outcome import Outcome
 
 __all__ = ["DELIMITER", "answer"]
 
@@ -42,27 +40,16 @@ def answer(action: str, configuration: Mapping[str, Any], parameters: Mapping[st
         - StackStorm, `python_runner.py`: the output is split at the delimiter and must have three parts
         - StackStorm, `param.py` and issue 4590: parameters are rendered with `config_context`
     """
-    try:
-        with open_actions(configuration) as actions:
-            outcome = actions.run(action, parameters)
-    except ConfigError as exc:
-        return False, _result(message=str(exc), failures=[str(exc)])
-    return outcome.ok, _fit(_told(outcome), configuration)
-
-
-def _told(outcome: Outcome) -> dict[str, Any]:
-    return _result(
-        message=outcome.message,
-        complete=outcome.complete,
-        rows=list(outcome.rows),
-        summary=dict(outcome.summary),
-        failures=list(outcome.failures),
-        card=outcome.card,
-    )
-
-
-def _result(**given: Any) -> dict[str, Any]:
-    return {"message": "", "complete": False, "rows": [], "summary": {}, "failures": [], "card": "", **given}
+    outcome = actions.answer(action, parameters, configuration)
+    result = {
+        "message": outcome.message,
+        "complete": outcome.complete,
+        "rows": outcome.rows,
+        "summary": dict(outcome.summary),
+        "failures": list(outcome.failures),
+        "card": outcome.card,
+    }
+    return outcome.ok, _fit(result, configuration)
 
 
 def _fit(result: dict[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional, Protocol
 from urllib.request import getproxies
 
-from cbsigned.errors import ConfigError
 from cbsigned.observables import read_hashes
-from cbsigned_playbooks.actions import open_actions
+from cbsigned_playbooks.actions import answer
 from cbsigned_playbooks.outcome import Outcome
 from cbsigned_playbooks.reputation import publishers_of, reputation
 
@@ -107,14 +106,7 @@ def run(demisto: Demisto, kit: Kit) -> None:
         _NAMED[name].action if name in _NAMED else {"test-module": "test_connection", "file": _SIGNING.action}[name]
     )
     inputs = {"hashes" if name == "file" and key == "file" else key: value for key, value in given.items()}
-    outcome, failure = None, ""
-    try:
-        with open_actions(configuration(params, os.environ)) as actions:
-            outcome = actions.run(action, {} if name == "test-module" else inputs)
-    except ConfigError as exc:
-        failure = str(exc)  # told below: the platform logs the traceback of what is told in here
-    if outcome is None:
-        return kit.return_error(failure)
+    outcome = answer(action, {} if name == "test-module" else inputs, configuration(params, os.environ))
     # every hash indicator comes here by itself, SHA-1 too: what cannot be asked for is unknown, no failure
     if not outcome.ok and not (name == "file" and outcome.rows and outcome.complete):
         return kit.return_error(outcome.message, outputs=_context(_NAMED[name], outcome) if name in _NAMED else None)

@@ -34,7 +34,7 @@ app.enable_webhooks()
 
 def run(name: str, given: params.Given, asset: params.Asset) -> ActionResult:
     """Return the rows of an action as one result; a failed one too, since its rows say what is not known and why."""
-    outcome = soar.ask(name, vars(given), vars(asset))
+    outcome = soar.answer(name, vars(given), vars(asset))
     result = ActionResult(outcome.ok, outcome.message, dict(vars(given)))
     for row in outcome.rows:
         result.add_data(row)
@@ -50,7 +50,7 @@ def widget(name: str, rows: list) -> dict:
 @app.test_connectivity()
 def test_connectivity(asset: params.Asset) -> None:
     """Is the EDR reachable, and what may the token do?"""
-    outcome = soar.ask("test_connection", {}, vars(asset))
+    outcome = soar.answer("test_connection", {}, vars(asset))
     for row in outcome.rows:
         getLogger().info(soar.told(row))
     if not outcome.ok:

@@ -26,7 +26,7 @@ def test_the_webhook_tells_what_the_sender_can_mend_from_what_he_cannot() -> Non
 
 
 def test_the_widget_of_a_lineage_is_that_of_the_core(edr: Edr) -> None:
-    outcome = soar.ask("process_lineage", {"guid": DEEP_GUID}, edr.configuration)
+    outcome = soar.answer("process_lineage", {"guid": DEEP_GUID}, edr.configuration)
 
     shown = soar.widget("process_lineage", outcome.rows)
 
@@ -35,7 +35,7 @@ def test_the_widget_of_a_lineage_is_that_of_the_core(edr: Edr) -> None:
 
 
 def test_the_widget_of_alerts_is_that_of_the_core(edr: Edr) -> None:
-    outcome = soar.ask("enrich_alert", {"alert": list(CASES.values())[-6:]}, edr.configuration)
+    outcome = soar.answer("enrich_alert", {"alert": list(CASES.values())[-6:]}, edr.configuration)
 
     shown = soar.widget("enrich_alert", outcome.rows)
 
