@@ -18,6 +18,8 @@ from typing import Any, Optional
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cbsigned_playbooks.definition import Output, Parameter
+
 HERE = Path(__file__).resolve().parent
 PLATFORMS = ("soar", "xsoar", "cortex", "stackstorm", "n8n", "playbook")
 
@@ -36,9 +38,25 @@ def environment(folder: Path) -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    made.filters["pascal"] = lambda name: "".join(part.title() for part in name.split("_"))
+    made.filters["pascal"] = pascal
     made.filters["dashed"] = lambda name: name.replace("_", "-")
     return made
+
+
+def pascal(name: str) -> str:
+    """Return a name of the catalogue as a class's: `signing_status` → `SigningStatus`."""
+    return "".join(part.title() for part in name.split("_"))
+
+
+def span(one: Parameter) -> str:
+    """Return range and unit of a value, `1 to 600 s`, for platforms that have no other place for them."""
+    bounds = "" if one.low is None or one.high is None else f"{one.low:,} to {one.high:,}"
+    return " ".join(part for part in (bounds, one.unit) if part)
+
+
+def measured(one: Output) -> str:
+    """Return the description of an output, with its unit where the description alone does not tell it."""
+    return f"{one.description} In {one.unit}." if one.unit == "s" else one.description
 
 
 def manifest(platform: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from manifests import environment
+from manifests import environment, measured, pascal, span
 
 from cbsigned import Cause, SigningStatus, __version__
 from cbsigned.render.marks import mark
@@ -68,7 +68,7 @@ def files() -> dict[str, str]:
 
 def flavor_name(action: Action) -> str:
     """Return what Cortex calls an action: `CBSigned_SigningStatus`."""
-    return f"{NAME}_" + "".join(part.title() for part in action.name.split("_"))
+    return f"{NAME}_{pascal(action.name)}"
 
 
 def _analyzer(action: Action) -> dict[str, Any]:
@@ -109,10 +109,10 @@ def _common(description: str) -> dict[str, Any]:
 
 
 def _item(one: Parameter) -> dict[str, Any]:
-    unit = f" Unit: {one.unit}." if one.unit else ""
+    told = span(one)
     item = {
         "name": one.name,
-        "description": one.description + unit,
+        "description": one.description + (f" {told[0].upper()}{told[1:]}." if told else ""),
         "type": _TYPES.get(one.kind, "string"),
         "multi": False,
         "required": one.required,
@@ -140,7 +140,7 @@ def _table(action: Action) -> list[dict[str, str]]:
 def _values(action: Action, below: str) -> list[dict[str, str]]:
     """Return every single value, and every list of them, right below a place of the answer."""
     return [
-        {"name": rest, "about": one.description, "expression": _expression("thing", rest)}
+        {"name": rest, "about": measured(one), "expression": _expression("thing", rest)}
         for one, rest in _rests(action, below)
         if "[]." not in rest and rest not in DRAWN
     ]
@@ -152,7 +152,7 @@ def _lists(action: Action, below: str) -> list[dict[str, Any]]:
     for one, rest in _rests(action, below):
         place, _, inside = rest.partition("[].")
         if inside and "[]." not in inside:
-            told = {"name": inside, "about": one.description, "expression": _expression("item", inside)}
+            told = {"name": inside, "about": measured(one), "expression": _expression("item", inside)}
             found.setdefault(place, []).append(told)
     return [{"name": place, "expression": f"thing.{place}", "values": inside} for place, inside in found.items()]
 

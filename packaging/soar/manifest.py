@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from manifests import environment
+from manifests import environment, pascal, span
 
 from cbsigned_playbooks.catalogue import ACTIONS, CONFIGURATION
 from cbsigned_playbooks.definition import Action, Kind, Output, Parameter
@@ -91,8 +91,7 @@ def arguments(one: Parameter, *, asset: bool = False) -> str:
 
 def described(one: Parameter) -> str:
     """Return the description of a value with its unit and range, which SOAR has no other place for."""
-    span = "" if one.low is None or one.high is None else f"{one.low:,} to {one.high:,}"
-    told = " ".join(part for part in (span, one.unit) if part)
+    told = span(one)
     return f"{one.title}: {one.description}" + (f" ({told})" if told else "")
 
 
@@ -103,7 +102,7 @@ def output_classes(actions: Iterable[Action]) -> Iterator[tuple[str, Sequence[Me
         root = Member(action.name, 0)
         for output in action.outputs:
             _put(root, output)
-        yield from _named(root, (_pascal(action.name),), known)
+        yield from _named(root, (pascal(action.name),), known)
 
 
 def _put(root: Member, output: Output) -> None:
@@ -119,7 +118,7 @@ def _named(one: Member, path: tuple[str, ...], known: dict[str, str]) -> Iterato
     """Give an object and what is in it their classes: the shortest end of the path that no other block has."""
     for member in one.members.values():
         if member.output is None:
-            yield from _named(member, (*path, _pascal(member.name)), known)
+            yield from _named(member, (*path, pascal(member.name)), known)
     shape = repr([(m.name, m.depth, m.kind, m.output and output_field(m.output)) for m in one.members.values()])
     if shape in known:
         one.kind = known[shape]
@@ -149,7 +148,3 @@ def output_field(output: Output) -> str:
     if output.column:
         given["column_name"] = output.column
     return ", ".join(f"{name}={python(value)}" for name, value in given.items())
-
-
-def _pascal(name: str) -> str:
-    return "".join(part.title() for part in name.split("_"))

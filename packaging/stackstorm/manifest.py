@@ -109,7 +109,7 @@ def _member(name: str, outputs: list[Output]) -> dict[str, Any]:
     if "." not in first.path:
         kind: dict[str, Any] = {"type": _TYPES[first.kind]}
         found = {"type": "array", "items": kind} if name.endswith("[]") else _or_null(kind, first.optional)
-        return {**found, "description": first.description, "required": True}
+        return {**found, "description": manifests.measured(first), "required": True}
     inside = _tree(tuple(_inner(one) for one in outputs))
     if name.endswith("[]"):
         return {"type": "array", "items": inside, "required": True}

@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 from bundle import version
-from manifests import environment
+from manifests import environment, measured, span
 
 from cbsigned.status import SigningStatus
 from cbsigned_playbooks.catalogue import CONFIGURATION, action_named
-from cbsigned_playbooks.definition import Action, Kind, Output, Parameter
+from cbsigned_playbooks.definition import Action, Kind, Parameter
 from cbsigned_playbooks.xsoar import BRAND, COMMANDS, LEFT_OUT, Command
 
 HERE = Path(__file__).resolve().parent
@@ -252,7 +252,7 @@ def outputs(command: Command, action: Action) -> list[Tree]:
     return [
         {
             "contextPath": f"{command.prefix}.{one.path.replace('[]', '')}",
-            "description": _unit(one),
+            "description": measured(one),
             "type": TYPES.get(one.kind, "String"),
         }
         for one in action.outputs
@@ -262,16 +262,11 @@ def outputs(command: Command, action: Action) -> list[Tree]:
 
 def described(one: Parameter) -> str:
     """Return the description of a value with its range, unit and an example, which have no place of their own."""
-    span = "" if one.low is None or one.high is None else f"{one.low:,} to {one.high:,}"
-    told = " ".join(part for part in (span, one.unit) if part)
+    told = span(one)
     text = one.description + (f" {told[0].upper()}{told[1:]}." if told else "")
     if one.example is None or one.many:
         return text
     return f"{text.removesuffix('.')} (for example {one.example})."
-
-
-def _unit(one: Output) -> str:
-    return f"{one.description} In {one.unit}." if one.unit == "s" else one.description
 
 
 def written(value: Any) -> str:
