@@ -251,7 +251,7 @@ def _binary_leaf(context: Context, clause: Clause, values: Sequence[str]) -> Lea
     if name == "digsig_sign_time":
         return Leaf(_BINARY, [(_record("r.signed"), _number(matcher))])
     if name == "observed_filename":
-        route = Route("v.path_id", "file v", "v.binary_id = {root}", owner="v.binary_id")
+        route = Route("v.path_id", "file v", "v.binary_id = {root}", owner="v.binary_id", where="v.binary_id > 0")
         seen = _exists("{key} > 0") if isinstance(matcher, Exists) else TextTest(context, "path", type_, matcher)
         return Leaf(_BINARY, [(route, seen)], drives=not isinstance(matcher, Exists))
     if name == "hostname":

@@ -324,3 +324,13 @@ def test_version_resource_of_a_sensor_message_is_searched(take: Take) -> None:
 
     for text in ("file_desc:helper", "orig_mod_len:588800", 'digsig_prog_name:"acme updater"', "acme"):
         assert [d["md5"] for d in searched(store, text, "binary").documents] == [MD5.upper()], text
+
+
+def test_path_of_a_file_without_a_hash_is_no_path_of_another_one(take: Take) -> None:
+    """Seen on two engines: written files without a hash were taken for all loaded files without one."""
+    store, _ = take(
+        event("moduleload", 1, path="c:\\windows\\a.dll", md5=""),
+        event("filemod", 2, path="c:\\temp\\b.txt", action="create", file_md5=""),
+    )  # fmt: skip
+
+    assert searched(store, "observed_filename_filewrite:a.dll").total == 0
