@@ -40,16 +40,19 @@ class ClickHouseSource:
     Args:
         address: Where it is.
 
+    Attributes:
+        server: What is asked.
+
     Raises:
         ConfigError: There is no such store.
         SourceError: It cannot be asked.
     """
 
     def __init__(self, address: Address) -> None:
-        self._server = Server(address)
+        self.server = Server(address)
         self._lock = threading.Lock()
         try:
-            check_schema(self._server)
+            check_schema(self.server)
         except BaseException:
             self.close()
             raise
@@ -57,11 +60,11 @@ class ClickHouseSource:
     @property
     def name(self) -> str:
         """`store:` and the database."""
-        return f"store:{self._server.address.database}"
+        return f"store:{self.server.address.database}"
 
     def close(self) -> None:
         """Close the connections; the next question opens new ones."""
-        self._server.close()
+        self.server.close()
 
     def __enter__(self) -> ClickHouseSource:
         return self
@@ -115,7 +118,7 @@ class ClickHouseSource:
         return found
 
     def _rows(self, sql: str, values: Mapping[str, Value], deadline: Deadline) -> list[Row]:
-        return self._server.rows(sql, values, deadline)
+        return self.server.rows(sql, values, deadline)
 
     def _binaries(self, hashes: list[str], deadline: Deadline) -> dict[str, tuple[BinaryRecord, ...]]:
         found: dict[str, list[BinaryRecord]] = {file_hash: [] for file_hash in hashes}
@@ -158,7 +161,7 @@ class ClickHouseSource:
         return {guid: found.get(guid) or found.get(f"{{{guid}}}") or self._not_found(guid) for guid in guids}
 
     def _by_guid(self, guids: list[str], deadline: Deadline) -> dict[str, Process]:
-        sql = f"SELECT {PROCESS_COLUMNS} FROM {self._server.every('process')} WHERE guid IN {{guids}}"  # noqa: S608
+        sql = f"SELECT {PROCESS_COLUMNS} FROM {self.server.every('process')} WHERE guid IN {{guids}}"  # noqa: S608
         rows = self._rows(sql, {"guids": [pack(guid).hex() for guid in guids]}, deadline)
         return {one.guid: one for one in map(process, rows)}
 
@@ -178,13 +181,13 @@ class ClickHouseSource:
                 "pids": [-1 if s.pid is None else s.pid for _n, s, _b in rows],
                 "hashes": ["" if s.pid is not None else s.file_hash or "" for _n, s, _b in rows],
             }  # fmt: skip
-            for number, *row in self._rows(_CANDIDATES.format(every=self._server.every("process")), values, deadline):
+            for number, *row in self._rows(_CANDIDATES.format(every=self.server.every("process")), values, deadline):
                 found[sightings[number]].append(process(row))
         return {sighting: tuple(processes) for sighting, processes in found.items()}
 
     def _children(self, guids: list[str], limit: int, deadline: Deadline) -> dict[str, Relatives]:
         known = {pack(guid).hex(): guid for guid in guids}
-        every = self._server.every("process")
+        every = self.server.every("process")
         present = self._rows(f"SELECT guid, id FROM {every} WHERE guid IN {{guids}}", {"guids": list(known)}, deadline)  # noqa: S608
         numbers = [number for _guid, number in present]
         totals: dict[int, int] = {}
@@ -205,7 +208,7 @@ class ClickHouseSource:
         return found
 
     def _joint_hits(self, pairs: list[tuple[str, str]], deadline: Deadline) -> dict[tuple[str, str], bool]:
-        every, md5s = self._server.every("process"), list({md5 for md5, _name in pairs})
+        every, md5s = self.server.every("process"), list({md5 for md5, _name in pairs})
         sql = f"SELECT DISTINCT md5 FROM {every} WHERE md5 IN {{md5s}}"  # noqa: S608
         ran = {md5 for (md5,) in self._rows(sql, {"md5s": md5s}, deadline)}
         sql = (

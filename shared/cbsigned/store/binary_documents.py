@@ -22,10 +22,10 @@ from cbsigned.observables import parse_md5, short_host
 from cbsigned.store.process_documents import iso
 from cbsigned.timing import parse_time
 
-__all__ = ["binary_documents", "binary_number", "signing_states"]
+__all__ = ["MAX_LISTED", "binary_document", "binary_documents", "binary_number", "signing_states", "speaker_of"]
 
 _CHUNK = 400
-_MAX_LISTED = 100
+MAX_LISTED = 100
 _UNKNOWN = "(unknown)"
 _KIND_ORDER = {kind.value: rank for rank, kind in enumerate(RecordKind)}
 _NAMED = (
@@ -81,11 +81,10 @@ def binary_documents(db: sqlite3.Connection, numbers: Sequence[int]) -> list[dic
         part = wanted[first : first + _CHUNK]
         records, kept, extents = (_grouped(db, sql, part) for sql in (_RECORDS, _KEPT, _EXTENT))
         for number, rows in records.items():
-            paths = [row[0] for row in db.execute(_PATHS, (number, _MAX_LISTED))]
-            hosts = db.execute(_HOSTS, (number, _MAX_LISTED)).fetchall()
+            paths = [row[0] for row in db.execute(_PATHS, (number, MAX_LISTED))]
+            hosts = db.execute(_HOSTS, (number, MAX_LISTED)).fetchall()
             extent = extents[number][0] if number in extents else (0, None, None)
-            speaker = min(rows, key=lambda row: (_KIND_ORDER.get(row[0], 99), row[8]))
-            found[number] = _document(number, speaker, kept.get(number, []), extent, hosts, paths)
+            found[number] = binary_document(number, speaker_of(rows), kept.get(number, []), extent, hosts, paths)
     return [found[number] for number in numbers if number in found]
 
 
@@ -101,7 +100,7 @@ def signing_states(db: sqlite3.Connection, numbers: Iterable[int]) -> dict[str, 
             rows = records.get(number)
             state = {"digsig_result": "(Unknown)"}
             if rows:
-                speaker = min(rows, key=lambda row: (_KIND_ORDER.get(row[0], 99), row[8]))
+                speaker = speaker_of(rows)
                 state["digsig_result"] = speaker[1] or "(Unknown)"
                 if speaker[3]:
                     state["digsig_publisher"] = speaker[3]
@@ -117,10 +116,25 @@ def _grouped(db: sqlite3.Connection, sql: str, numbers: Sequence[int]) -> dict[i
     return found
 
 
-def _document(
+def speaker_of(records: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the one of a binary's records that its document is written from; each begins with its kind."""
+    return min(records, key=lambda row: (_KIND_ORDER.get(row[0], 99), row[8]))
+
+
+def binary_document(
     number: int, record: tuple[Any, ...], kept: Sequence[tuple[Any, ...]], extent: tuple[Any, ...],
     hosts: Sequence[tuple[Any, ...]], paths: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
+    """Return one document.
+
+    Args:
+        number: The store's.
+        record: The speaking one: kind, word, code, signer and times, hosts and paths, both hashes as bytes.
+        kept: Kind and body of kept messages about it, oldest first.
+        extent: On how many hosts it was seen, first and last, in milliseconds.
+        hosts: Name, short name and sensor of those hosts.
+        paths: Under which telemetry saw it.
+    """
     _kind, word, code, publisher, issuer, subject, program_name, signed, recorded, host_count, told, md5, sha256 = (
         record
     )
@@ -140,10 +154,10 @@ def _document(
     seen = [document.get("last_seen") for document in documents]
     made["last_seen"] = _latest([*seen, iso(last)]) or made["server_added_timestamp"]
     made["endpoint"] = _endpoints(documents, hosts)
-    made["host_count"] = max(host_count or 0, seen_on if len(hosts) == _MAX_LISTED else len(made["endpoint"]))
+    made["host_count"] = max(host_count or 0, seen_on if len(hosts) == MAX_LISTED else len(made["endpoint"]))
     made["group"] = _merged(document.get("group") for document in documents)
     listed = _merged([*json.loads(told), *(document.get("observed_filename") for document in documents), *paths])
-    made["observed_filename"] = list(dict.fromkeys(path.lower() for path in listed if path))[:_MAX_LISTED]
+    made["observed_filename"] = list(dict.fromkeys(path.lower() for path in listed if path))[:MAX_LISTED]
     if any("\\" in path for path in made["observed_filename"]):
         made["os_type"] = "Windows"
     return {name: value for name, value in made.items() if value is not None}
@@ -193,7 +207,7 @@ def _endpoints(documents: Iterable[Mapping[str, Any]], hosts: Iterable[tuple[Any
             by_host.setdefault(short_host(host), endpoint)
     for host, short, sensor in hosts:
         by_host.setdefault(short, f"{host}|{sensor}")
-    return list(by_host.values())[:_MAX_LISTED]
+    return list(by_host.values())[:MAX_LISTED]
 
 
 def _merged(values: Iterable[Any]) -> list[str]:

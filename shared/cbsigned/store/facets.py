@@ -7,14 +7,17 @@ References:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cbsigned.query.errors import QueryError
 from cbsigned.query.fields import Search
 from cbsigned.store.sql import Sql
 
-__all__ = ["BINARY_FACETS", "DEFAULT_FACETS", "FACETS", "PROCESS_FACETS", "facet"]
+__all__ = [
+    "BINARY_FACETS", "DEFAULT_FACETS", "FACETS", "PROCESS_FACETS", "checked_facet", "facet", "facet_entries",
+    "facet_order",
+]  # fmt: skip
 
 _MOST = 200
 _DAY = "strftime('%Y-%m-%dT00:00:00Z', {} / 1000, 'unixepoch')"
@@ -81,22 +84,38 @@ def facet(db: sqlite3.Connection, search: Search, name: str, found: Sql) -> list
     Raises:
         QueryError: There is no such facet; the text names those there are.
     """
+    value, tables = checked_facet(search, name)
+    home = "process p" if search is Search.PROCESS else "binary b"
+    owner = "p.id" if search is Search.PROCESS else "b.id"
+    sql = (
+        f"SELECT {value} AS name, count(DISTINCT {owner}) AS number FROM {tables.format(found=home)}"  # noqa: S608
+        f" WHERE {found.text} GROUP BY 1 HAVING name IS NOT NULL {facet_order(name)}"
+    )
+    return facet_entries(name, db.execute(sql, found.values).fetchall())
+
+
+def checked_facet(search: Search, name: str) -> tuple[str, str]:
+    """Return what a facet counts, and in which tables.
+
+    Raises:
+        QueryError: There is no such facet; the text names those there are.
+    """
     facets = FACETS[search]
     if name not in facets:
         raise QueryError(
             f"There is no facet {name[:60]} in {search.value} search. There are: {', '.join(facets)}.", "", 0
         )
-    value, tables = facets[name]
-    home = "process p" if search is Search.PROCESS else "binary b"
-    histogram = name in _HISTOGRAMS
-    owner = "p.id" if search is Search.PROCESS else "b.id"
-    order = "1" if histogram else "2 DESC, 1"
-    sql = (
-        f"SELECT {value} AS name, count(DISTINCT {owner}) AS number FROM {tables.format(found=home)}"  # noqa: S608
-        f" WHERE {found.text} GROUP BY 1 HAVING name IS NOT NULL ORDER BY {order} LIMIT {_MOST}"
-    )
-    rows = db.execute(sql, found.values).fetchall()
-    if histogram:
+    return facets[name]
+
+
+def facet_order(name: str) -> str:
+    """Return how the counted values of a facet are ordered, the value in the first column, and bounded."""
+    return f"ORDER BY {'1' if name in _HISTOGRAMS else '2 DESC, 1'} LIMIT {_MOST}"
+
+
+def facet_entries(name: str, rows: Sequence[tuple[Any, int]]) -> list[dict[str, Any]]:
+    """Return counted values, in order, as entries: plain ones of histograms, with shares those of terms."""
+    if name in _HISTOGRAMS:
         return [{"name": str(key), "value": count} for key, count in rows]
     most, total = (max((count for _key, count in rows), default=1), sum(count for _key, count in rows) or 1)
     return [

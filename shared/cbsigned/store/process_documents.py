@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import struct
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -27,8 +27,8 @@ from cbsigned.store.rows import Described
 from cbsigned.timing import format_time, parse_time
 
 __all__ = [
-    "COUNTED", "Segment", "children_of", "iso", "process_documents", "process_number", "segments_of", "siblings_of",
-    "signed_address",
+    "COUNTED", "Segment", "children_of", "iso", "kept_documents", "process_document", "process_documents",
+    "process_number", "segments_of", "siblings_of", "signed_address",
 ]  # fmt: skip
 
 COUNTED = ("modload", "regmod", "filemod", "netconn", "childproc", "crossproc")
@@ -102,7 +102,7 @@ def process_documents(db: sqlite3.Connection, numbers: Sequence[int]) -> list[di
         kept = _kept(db, part, marks)
         sql = PROCESS_SQL.replace("SELECT ", "SELECT p.id, p.reported, ", 1)
         for number, reported, *row in db.execute(f"{sql} WHERE p.id IN ({marks})", part):
-            found[number] = _document(row, reported, events[number], kept.get(number, []))
+            found[number] = process_document(row, reported, events[number], kept.get(number, []))
     return [found[number] for number in numbers if number in found]
 
 
@@ -122,10 +122,18 @@ def iso(milliseconds: Optional[int]) -> Optional[str]:
     return text if text is None or "." not in text else text[:-1].rstrip("0") + "Z"
 
 
-def _document(
+def process_document(
     row: Sequence[Any], reported: Optional[int], events: Mapping[str, tuple[int, int]],
     kept: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
+    """Return one document.
+
+    Args:
+        row: Of `PROCESS_SQL`.
+        reported: When its start was reported, in milliseconds.
+        events: By table of `COUNTED`: how many, and when the last was.
+        kept: What kept documents and hits say of it, oldest first.
+    """
     process = process_of(row)
     started, ended, described = row[11], row[12], row[16]
     last = max((at for at in (reported, ended, *(at for _count, at in events.values())) if at), default=started)
@@ -206,11 +214,19 @@ def _kept(db: sqlite3.Connection, numbers: Sequence[int], marks: str) -> dict[in
     """Return the kept documents of each process, oldest first."""
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, guid, body in db.execute(_KEPT_SQL.format(marks), [*numbers, PROCESS_DOCUMENT]):
+        found[number] += kept_documents(guid, [body])
+    return found
+
+
+def kept_documents(guid: bytes, bodies: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the documents of one process that kept messages hold, in the messages' order."""
+    found: list[dict[str, Any]] = []
+    for body in bodies:
         record = json.loads(body)
         listed = record.get("docs", record)
         for document in listed if isinstance(listed, list) else [listed]:
             if isinstance(document, dict) and _guid_of(document) == guid.hex():
-                found[number].append(document)
+                found.append(document)
     return found
 
 

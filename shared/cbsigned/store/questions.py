@@ -14,11 +14,10 @@ from cbsigned.observables import parse_md5, parse_sha256, printable, read_hashes
 from cbsigned.render.clean import clean, clip, clip_left, width
 from cbsigned.render.document import Document
 from cbsigned.settings import Settings
-from cbsigned.signing import signing_statuses
+from cbsigned.signing import BinarySource, signing_statuses
 from cbsigned.status import SigningStatus
 from cbsigned.store.events import milliseconds
 from cbsigned.store.records import moment
-from cbsigned.store.source import StoreSource
 from cbsigned.timing import Deadline, format_time, parse_time
 
 __all__ = [
@@ -133,7 +132,7 @@ def words(known: Sequence[str]) -> Callable[[str], list[str]]:
     return read
 
 
-def statuses(source: StoreSource, hashes: Iterable[Optional[str]], deadline: Deadline) -> dict[str, Signature]:
+def statuses(source: BinarySource, hashes: Iterable[Optional[str]], deadline: Deadline) -> dict[str, Signature]:
     """Return the signing status of every hash that is one, asked for together."""
     return signing_statuses(source, [file_hash for file_hash in hashes if file_hash], deadline)
 

@@ -30,7 +30,9 @@ from cbsigned.store.sql import Context, Sql
 from cbsigned.store.translator import Translator
 from cbsigned.timing import Deadline
 
-__all__ = ["BINARY_SORTS", "PROCESS_SORTS", "Page", "search_binaries", "search_numbers", "search_processes"]
+__all__ = [
+    "BINARY_SORTS", "PROCESS_SORTS", "Page", "search_binaries", "search_numbers", "search_processes", "sorting",
+]  # fmt: skip
 
 _FEW = 4_000
 _WALKS = (1_000, 5_000, 25_000)
@@ -67,6 +69,7 @@ BINARY_SORTS = {
 }
 """What binary searches can be sorted by."""
 
+_SORTS = {Search.PROCESS: PROCESS_SORTS, Search.BINARY: BINARY_SORTS}
 _WALKED = {"p.updated": "process_updated", "p.started": "process_started"}
 _DEFAULT_SORT = {Search.PROCESS: "last_update desc", Search.BINARY: "server_added_timestamp desc"}
 _HAS_RECORD = "b.md5 IS NOT NULL AND EXISTS (SELECT 1 FROM binary_record q WHERE q.binary_id = b.id)"
@@ -180,6 +183,24 @@ def _search(
     return Page(made, total, query.terms, found, numbers, late or unread > 0, tuple(notes))
 
 
+def sorting(sort: Optional[str], search: Search) -> tuple[str, bool]:
+    """Return by what to sort, and whether descending.
+
+    Raises:
+        QueryError: It is none of what there is; the text names those.
+    """
+    sorts = _SORTS[search]
+    name, _, direction = (sort or _DEFAULT_SORT[search]).strip().lower().partition(" ")
+    direction = direction.strip() or "asc"
+    if name not in sorts or direction not in ("asc", "desc"):
+        raise QueryError(
+            f"Cannot sort by {(sort or '')[:60]!r}: expected a field and asc or desc. Fields: {', '.join(sorts)}.",
+            "",
+            0,
+        )
+    return name, direction == "desc"
+
+
 @dataclass(frozen=True)
 class _Order:
     """How a page is sorted; unknown values come last, whatever the direction."""
@@ -189,16 +210,8 @@ class _Order:
 
     @classmethod
     def of(cls, sort: Optional[str], search: Search) -> _Order:
-        sorts = PROCESS_SORTS if search is Search.PROCESS else BINARY_SORTS
-        name, _, direction = (sort or _DEFAULT_SORT[search]).strip().lower().partition(" ")
-        direction = direction.strip() or "asc"
-        if name not in sorts or direction not in ("asc", "desc"):
-            raise QueryError(
-                f"Cannot sort by {(sort or '')[:60]!r}: expected a field and asc or desc. Fields: {', '.join(sorts)}.",
-                "",
-                0,
-            )
-        return cls(sorts[name], direction == "desc")
+        name, descending = sorting(sort, search)
+        return cls(_SORTS[search][name], descending)
 
     def sql(self, root: str, *, nulls: bool = True) -> str:
         way = "DESC" if self.descending else "ASC"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from cbsigned.cli import Context, ExitCode
 from cbsigned.errors import ConfigError
@@ -30,6 +32,10 @@ from cbsigned.store.reading import reading
 from cbsigned.store.search import BINARY_SORTS, PROCESS_SORTS, Page, search_binaries, search_processes
 from cbsigned.store.source import StoreSource
 from cbsigned.timing import Deadline
+
+if TYPE_CHECKING:
+    from cbsigned.clickhouse.address import Address
+    from cbsigned.signing import BinarySource
 
 __all__ = ["search", "search_answer"]
 
@@ -112,13 +118,13 @@ def search(subparsers: Subparsers) -> None:
 
 
 def search_answer(
-    path: Path, kind: Search, text: str, deadline_s: float, *, start: int = 0, rows: int = 20,
+    place: Union[Path, Address], kind: Search, text: str, deadline_s: float, *, start: int = 0, rows: int = 20,
     sort: Optional[str] = None, facets: Sequence[str] = (),
 ) -> tuple[Page, list[Document]]:  # fmt: skip
     """Return what was found, and the rows: the documents with `status`, `reason` and `publisher`.
 
     Args:
-        path: The store.
+        place: The store: its file, or where it is on ClickHouse.
         kind: Which search.
         text: The query.
         deadline_s: For everything, seconds; a search that is stopped there is an incomplete page.
@@ -131,10 +137,10 @@ def search_answer(
     """
     deadline = Deadline(deadline_s)
     query = parse(text, kind)
-    ask = search_processes if kind is Search.PROCESS else search_binaries
-    with StoreSource(path) as source, reading(path) as db:
+    with contextlib.ExitStack() as stack:
+        source, ask = _opened(stack, place, kind)
         page = ask(
-            db, query, start=start, rows=rows, sort=sort, facets=list(dict.fromkeys(facets)),
+            query, start=start, rows=rows, sort=sort, facets=list(dict.fromkeys(facets)),
             deadline=Deadline(deadline_s * SHARE),
         )  # fmt: skip
         hashes = {id(document): _hashes(document, kind) for document in page.documents}
@@ -143,6 +149,21 @@ def search_answer(
         {**document, "md5": hashes[id(document)][0], **image_status(found, *hashes[id(document)])}
         for document in page.documents
     ]
+
+
+def _opened(
+    stack: contextlib.ExitStack, place: Union[Path, Address], kind: Search
+) -> tuple[BinarySource, Callable[..., Page]]:
+    """Return who tells statuses, and the search, on a file or on ClickHouse."""
+    if isinstance(place, Path):
+        store = stack.enter_context(StoreSource(place))
+        ask = search_processes if kind is Search.PROCESS else search_binaries
+        return store, partial(ask, stack.enter_context(reading(place)))
+    from cbsigned.clickhouse.search import searched
+    from cbsigned.clickhouse.source import ClickHouseSource
+
+    shards = stack.enter_context(ClickHouseSource(place))
+    return shards, partial(searched, shards.server)
 
 
 def _hashes(document: Mapping[str, Any], kind: Search) -> tuple[Optional[str], Optional[str]]:
@@ -158,7 +179,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
             "csv holds one table: ask for the facets alone with --rows 0, or for the rows without --facet."
         )
     page, rows = search_answer(
-        context.store_path(), args.kind, args.query, settings.deadline_s, start=args.start, rows=args.rows,
+        context.store(), args.kind, args.query, settings.deadline_s, start=args.start, rows=args.rows,
         sort=args.sort, facets=args.facet,
     )  # fmt: skip
     if rows or (context.output == "csv" and not args.facet):
