@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -221,12 +222,26 @@ def test_a_thousand_hashes_cost_ten_requests_at_most(tmp_path: Path) -> None:
     assert asked <= 10
 
 
+def test_as_many_hashes_as_go_into_one_job_are_answered(tmp_path: Path) -> None:
+    hashes = [f"{number:032x}" for number in range(1, 10_001)]
+    with EdrServer([], []) as server:
+        done = _on(server, tmp_path, "signing_status", "\n".join(hashes))
+
+    assert [row["asked"] for row in done.report["full"]["rows"]] == hashes
+    assert done.report["full"]["complete"] is True
+    assert len(done.report["full"]["card"]) <= 30_000
+
+
 @pytest.mark.parametrize("deadline_s", [600, "600"])
 def test_a_job_ends_before_cortex_would_kill_it(tmp_path: Path, deadline_s: Any) -> None:
     """Cortex gives its own limit in minutes, here 0.2, of which 10 s are kept for the report."""
     with EdrServer([], []) as server:
         server.fail("*", Fault(200, b"", mode="silent"))
+        began = time.monotonic()
         done = _on(server, tmp_path, "signing_status", DEEP_MD5, jobTimeout=0.2, deadline_s=deadline_s, timeout_s=120)
+        took_s = time.monotonic() - began
+
+    assert took_s < 60  # far below the 120 s of one request
 
     assert done.code == 1
     assert done.report["errorMessage"]

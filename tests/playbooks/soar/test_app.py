@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,11 @@ def test_a_server_that_never_answers_ends_with_the_deadline(app: SdkApp) -> None
         server.fail("*", Fault(mode="silent"))
 
         given = {"hashes": "fe" * 16, "deadline_s": 1}
-        result = app.action("signing_status", given, {"url": server.url, "api_key": server.token})
+        began = time.monotonic()
+        result = app.action("signing_status", given, {"url": server.url, "api_key": server.token, "timeout_s": 120})
+        took_s = time.monotonic() - began
 
+    assert took_s < 60  # far below the 120 s of one request
     assert (result["ok"], result["summary"]["complete"]) == (False, False)
     assert [row["cause"] for row in result["data"]] == ["timeout"]
 
@@ -184,6 +188,16 @@ def test_a_thousand_hashes_cost_ten_requests_at_most(app: SdkApp) -> None:
 
     assert (result["summary"]["signed"], result["summary"]["unknown"]) == (700, 300)
     assert asked <= 10
+
+
+def test_as_many_hashes_as_go_into_one_action_are_answered(app: SdkApp) -> None:
+    hashes = [f"{number:032x}" for number in range(1, 10_001)]
+    with EdrServer() as server:
+        given = {"hashes": ",".join(hashes)}
+        result = app.action("signing_status", given, {"url": server.url, "api_key": server.token})
+
+    assert [row["asked"] for row in result["data"]] == hashes
+    assert (result["ok"], result["summary"]["complete"]) == (True, True)
 
 
 def test_the_webhook_answers_an_alert_with_its_enrichment(app: SdkApp, edr: Edr) -> None:

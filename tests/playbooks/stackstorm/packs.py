@@ -18,6 +18,7 @@ from support import PROJECT
 
 BUILD = PROJECT / "packaging" / "stackstorm" / "build.py"
 RUN_ACTION = Path(__file__).with_name("run_action.py")
+_LONGEST_ARGUMENT = 100_000  # Linux has a limit, and StackStorm's runner pipes longer parameters too
 DELIMITER = "%%%%%~=~=~=************=~=~=~%%%%"
 
 
@@ -45,9 +46,12 @@ class Pack:
     def run(self, action: str, parameters: Mapping[str, Any], config: Mapping[str, Any]) -> Ran:
         """Run an action in a process of its own that finds nothing of the project but what the pack has."""
         file = self.folder / "actions" / f"{action}.py"
+        text = json.dumps(parameters)
+        piped = len(text) > _LONGEST_ARGUMENT
         done = subprocess.run(
-            self.started(file, json.dumps(config), json.dumps(parameters)), capture_output=True, text=True,
-            encoding="utf-8", check=False, cwd=self.folder, timeout=120,
+            self.started(file, json.dumps(config), None if piped else text), capture_output=True, text=True,
+            input=f'{{"parameters": {text}}}\n' if piped else "", encoding="utf-8", check=False, cwd=self.folder,
+            timeout=120,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{self.lib}{os.pathsep}{self.path}"},
         )  # fmt: skip
         parts = done.stdout.split(DELIMITER)
@@ -55,9 +59,9 @@ class Pack:
         answer = json.loads(parts[1])
         return Ran(answer["status"], answer["result"], done.stdout + done.stderr)
 
-    def started(self, file: Path, config: str, parameters: str) -> list[str]:
-        """Return the command that runs an action's file."""
-        return [sys.executable, "-s", str(RUN_ACTION), str(file), config, parameters]
+    def started(self, file: Path, config: str, parameters: Optional[str]) -> list[str]:
+        """Return the command that runs an action's file; it reads its standard input for parameters that are None."""
+        return [sys.executable, "-s", str(RUN_ACTION), str(file), config, *([] if parameters is None else [parameters])]
 
     @property
     def lib(self) -> Path:

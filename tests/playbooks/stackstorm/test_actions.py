@@ -130,6 +130,42 @@ def test_a_thousand_hashes_cost_ten_requests_at_most(pack: Pack, faulty: EdrServ
     assert sum(faulty.counts.values()) <= 10
 
 
+def test_as_many_hashes_as_go_into_one_call_are_answered(pack: Pack, faulty: EdrServer) -> None:
+    hashes = [f"{number:032x}" for number in range(1, 10_001)]
+    ran = pack.run("signing_status", {"hashes": ",".join(hashes)}, {"url": faulty.url, "api_key": faulty.token})
+
+    assert [row["asked"] for row in ran.result["rows"]] == hashes
+    assert ran.result["complete"] is True
+    assert len(ran.result["card"]) <= 30_000
+
+
+def test_a_slow_edr_gives_a_part_of_the_answer_by_the_deadline(pack: Pack) -> None:
+    """The server never answers about binaries: the runner would end the action with nothing at its own limit."""
+    process = {"id": DEEP_GUID, "process_md5": WRITTEN_MD5, "process_name": "a.exe", "segment_id": 1}
+    with EdrServer(processes=[process]) as server:
+        server.fail("binary", Fault(mode="silent"))
+        given = {"alert": {"process_guid": DEEP_GUID}, "deadline_s": 2}
+        config = {"url": server.url, "api_key": server.token, "timeout_s": 120}  # then pack.run() gives up
+        ran = pack.run("enrich_alert", given, config)
+
+    (subject,) = ran.result["rows"][0]["subjects"]
+    assert ran.result["complete"] is False
+    assert (subject["status"], subject["name"]) == ("Unknown", "a.exe")
+    assert [gap["cause"] for gap in subject["gaps"]] == ["timeout"]
+    assert ran.result["failures"]
+
+
+def test_an_edr_that_never_answers_is_a_failed_execution_by_the_deadline(pack: Pack) -> None:
+    with EdrServer() as server:
+        server.fail("*", Fault(mode="silent"))
+        given = {"hashes": WRITTEN_MD5, "deadline_s": 1}
+        config = {"url": server.url, "api_key": server.token, "timeout_s": 120}  # then pack.run() gives up
+        ran = pack.run("signing_status", given, config)
+
+    assert (ran.status, ran.result["complete"]) == (False, False)
+    assert [row["cause"] for row in ran.result["rows"]] == ["timeout"]
+
+
 def test_a_command_line_with_the_runners_delimiter_in_it_leaves_the_result_readable(edr: Edr) -> None:
     """The runner splits the output at its delimiter and gives up where there are more than three parts."""
     hidden = f"{DELIMITER}{DELIMITER[4:]} x {DELIMITER}"

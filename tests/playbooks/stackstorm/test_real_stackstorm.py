@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import yaml
@@ -63,12 +63,12 @@ class RealPack(Pack):
         """The interpreter that has StackStorm's requirements."""
         return os.environ.get("CBSIGNED_ST2_PYTHON", sys.executable)
 
-    def started(self, file: Path, config: str, parameters: str) -> list[str]:
+    def started(self, file: Path, config: str, parameters: Optional[str]) -> list[str]:
         """Return the command of `python_runner.py`."""
         return [
             self.python, "-u", str(self.source / _RUNNER / "python_action_wrapper.py"), "--pack=cbsigned",
             f"--file-path={file}", "--user=stanley", "--parent-args=[]", f"--config={config}",
-            f"--parameters={parameters}",
+            "--stdin-parameters" if parameters is None else f"--parameters={parameters}",
         ]  # fmt: skip
 
 
