@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "ExitCode", "common_options", "expanded", "main", "process_id_of"]
 
 OUTPUTS = ("table", "json", "markdown", "html", "csv")
-_ON_CLICKHOUSE = "enrich, signed, lineage and search"
+_ON_CLICKHOUSE = "enrich, signed, lineage, search and serve"
 """The commands that take a store on ClickHouse."""
 _EXIT_CODES = """
 exit codes:
@@ -180,7 +180,7 @@ class Context:
             from cbsigned.clickhouse.source import ClickHouseSource
 
             shards = self._closing.enter_context(ClickHouseSource(place))
-            return Sources(shards, shards, shards)
+            return Sources(shards, shards, shards, Caches())  # a copy does not change
         from cbsigned.rediscache.cache import durable_cache
 
         edr = self._edr()

@@ -23,7 +23,6 @@ __all__ = ["PARTS", "Part", "shard_key"]
 
 Line = Callable[[Sequence[Any]], str]
 _NONE = "\\N"
-_BLOB = bytes
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,11 @@ def numbers(values: Sequence[Any]) -> str:
 
 
 def _field(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
     if value is None:
         return _NONE
-    if isinstance(value, str):
-        return escaped(value)
-    return value.hex() if isinstance(value, bytes) else str(value)
+    return escaped(value) if isinstance(value, str) else str(value.hex())
 
 
 def _array(words: Sequence[str]) -> str:
@@ -126,12 +125,14 @@ def _fact_line(row: Sequence[Any]) -> str:
     return f"{owner}\t{escaped(field)}\t{_text(value)}\n"
 
 
+@lru_cache(maxsize=200_000)
+def _host(host: str, short: str) -> str:
+    return f"{escaped(host)}\t{escaped(host.lower())}\t{escaped(short)}"
+
+
 def _host_line(row: Sequence[Any]) -> str:
     binary, host_id, host, short, sensor, first, last = row
-    return (
-        f"{binary}\t{host_id}\t{escaped(host)}\t{escaped(host.lower())}\t{escaped(short)}\t{_field(sensor)}"
-        f"\t{first}\t{last}\n"
-    )
+    return f"{binary}\t{host_id}\t{_host(host, short)}\t{_field(sensor)}\t{first}\t{last}\n"
 
 
 def _file_line(row: Sequence[Any]) -> str:

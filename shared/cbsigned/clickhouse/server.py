@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
@@ -34,6 +34,8 @@ _TIMEOUT, _REFUSED, _MEMORY, _BUSY, _NO_SPACE = {159, 160, 209, 394}, {192, 193,
 _MISSING = {60, 81}
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\b": "\\b", "\f": "\\f"})
 _QUOTES = str.maketrans({"\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
+_ODD = re.compile(r"[\\'\x00-\x1f]")
+_BETWEEN = "','"
 _SETTINGS = {
     "output_format_json_quote_64bit_integers": "0", "wait_end_of_query": "1", "max_query_size": str(16 * 2**20),
     "max_ast_elements": "500000", "max_expanded_ast_elements": "2000000", "max_parser_depth": "5000",
@@ -68,17 +70,21 @@ def bound(value: Value) -> Bound:
         return Bound("String", escaped(value))
     if all(isinstance(item, int) for item in value):
         return Bound("Array(Int64)", f"[{','.join(map(str, value))}]")
-    return Bound("Array(String)", quoted_list(str(item) for item in value))
+    return Bound("Array(String)", quoted_list([str(item) for item in value]))
 
 
 def escaped(text: str) -> str:
-    """Return a text as a field of tab-separated lines; half of a surrogate pair becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8").translate(_ESCAPES)
+    """Return a text as a field of tab-separated lines."""
+    return text.translate(_ESCAPES) if _ODD.search(text) else text
 
 
-def quoted_list(texts: Iterable[str]) -> str:
+def quoted_list(texts: Sequence[str]) -> str:
     """Return texts as an array in such a field."""
-    return "[" + ",".join(f"'{text.translate(_QUOTES)}'" for text in texts) + "]"
+    if not texts:
+        return "[]"
+    if _ODD.search("".join(texts)):
+        texts = [text.translate(_QUOTES) for text in texts]
+    return f"['{_BETWEEN.join(texts)}']"
 
 
 class Server:

@@ -6,6 +6,7 @@ import contextlib
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,16 @@ from cbsigned.lineage import lineages
 from cbsigned.process import Process
 from cbsigned.samples import sample_path
 from cbsigned.sighting import Sighting
+from cbsigned.store.binary_command import binary
 from cbsigned.store.commands import store as store_command
 from cbsigned.store.ingest import ingest
 from cbsigned.store.process_command import process as process_command
+from cbsigned.store.related_command import related
 from cbsigned.store.source import StoreSource
+from cbsigned.store.sweep_command import sweep_list
 from cbsigned.timing import Deadline
+from cbsigned_connectors.edr_server.commands import edr_server
+from connectors.webhook.serving import serving
 from shared.clickhouse.nodes import CLUSTER, drop
 from shared.clickhouse.world import WORLD
 from shared.store.asking import ask, ask_json
@@ -187,9 +193,44 @@ def test_signed_and_lineage_take_the_address(two: Address, nodes: list[str], com
     assert what in out
 
 
-def test_command_that_needs_a_file_says_so_in_a_sentence(nodes: list[str]) -> None:
-    with pytest.raises(ConfigError, match="does not run on ClickHouse"):
-        ask(process_command, f"clickhouse://{nodes[0]}/one", "process", GUIDS[0])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        (process_command, ("process", GUIDS[0])), (binary, ("binary", MD5S[0])), (related, ("related", MD5S[0])),
+        (sweep_list, ("sweep", "list.txt")), (edr_server, ("edr-server",)), (store_command, ("store", "info")),
+        (store_command, ("store", "ingest", "a.jsonl")), (store_command, ("store", "vacuum")),
+    ],
+)  # fmt: skip
+def test_command_that_needs_a_file_says_so_in_a_sentence(command: Any, argv: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="This does not run on ClickHouse") as refusal:
+        ask(command, "clickhouse://me@ch1/db", *argv)  # type: ignore[arg-type]
+
+    assert "enrich, signed, lineage, search and serve" in str(refusal.value)
+
+
+def test_responder_answers_the_same_over_both(samples: tuple[Path, str]) -> None:
+    store, address = samples
+    alerts = [json.loads(line) for line in sample_path("alerts.jsonl").read_text("utf-8").splitlines()]
+    told = []
+    with StoreSource(store) as ours, ClickHouseSource(address_of(address)) as theirs:
+        for source, cached in ((ours, False), (theirs, True)):
+            with serving(source, cached=cached) as client:
+                answers = [client.post("/v1/alerts", alert) for alert in alerts[:12]]
+            assert {answer.status_code for answer in answers} == {200}
+            told.append([_verdicts(answer.json()) for answer in answers])
+
+    assert told[0] == told[1]
+    assert len({str(one) for one in told[0]}) > 3
+
+
+def _verdicts(value: object) -> list[object]:
+    """Return every verdict and status in an answer, in order."""
+    if isinstance(value, list):
+        return [one for item in value for one in _verdicts(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value[name] for name in ("verdict", "status", "publisher", "ended_by") if isinstance(value.get(name), str)]
+    return own + [one for item in value.values() for one in _verdicts(item)]
 
 
 def test_copy_command_tells_what_it_did(file: Path, two: Address, nodes: list[str]) -> None:
