@@ -138,6 +138,7 @@ def _test_connection(actions: Actions, action: Action, _inputs: dict[str, Any], 
 
 
 _NEEDED = ("server", "store", "binary search", "process search")
+_UNASKABLE = (Cause.BAD_OBSERVABLE, Cause.UNSEARCHABLE)
 
 
 def _enrich_alert(actions: Actions, action: Action, inputs: dict[str, Any], deadline: Deadline) -> Outcome:
@@ -164,6 +165,7 @@ def _enrich_alert(actions: Actions, action: Action, inputs: dict[str, Any], dead
     rows = [{**document, "card": markdown_card(document)} for document in documents]
     unread = [one.gaps[0].reason for one in found if one.alert is None]
     failures = _reasons(gap.reason for one in found for gap in one.gaps if gap.cause.failed)
+    wrong = _reasons(gap.reason for one in found if one.alert for gap in one.gaps if gap.cause in _UNASKABLE)
     statuses = [document["status"] for document in documents]
     answered = sum(any(not s.signature.cause.failed for s in one.subjects) for one in found)
     ok = answered > 0 or (not failures and len(unread) < len(found))
@@ -172,7 +174,9 @@ def _enrich_alert(actions: Actions, action: Action, inputs: dict[str, Any], dead
         message = _told(documents[0]["status"], documents[0]["reason"])
     complete = all(document["complete"] for document in documents)
     summary = _summary(len(rows), answered, complete, statuses)
-    return Outcome(action, ok, message, rows, summary, complete, _reasons([*failures, *unread]), tuple(documents))
+    return Outcome(
+        action, ok, message, rows, summary, complete, _reasons([*failures, *unread, *wrong]), tuple(documents)
+    )
 
 
 def _read(
@@ -302,9 +306,10 @@ def _page(action: Action, page: Page, rows: list[Document], signatures: Iterable
 def _where_seen(actions: Actions, action: Action, inputs: dict[str, Any], deadline: Deadline) -> Outcome:
     asked = _hashes(inputs["hashes"], MOST_SEEN)
     known = [file_hash for file_hash in asked.values() if file_hash]
+    signatures = actions._signatures(known, deadline)  # first: it is one question, and searches may take all the time
     found = {file_hash: actions.desk.seen(file_hash, inputs["rows"], deadline) for file_hash in dict.fromkeys(known)}
     images = [p.file_hash for seen in found.values() for _name, part in seen.relations() for p in part.processes]
-    signatures = actions._signatures([*known, *images], deadline)
+    signatures.update(actions._signatures([one for one in images if one not in signatures], deadline))
     rows, failures, wrong = [], [], []
     for text, file_hash in asked.items():
         if file_hash is None:
@@ -331,7 +336,9 @@ def _seen_message(rows: Sequence[Document]) -> str:
     hosts = row["host_count"]
     places = "no host is known" if not hosts else f"on {hosts:,} {_several('host', hosts)}"
     counts = {word: row[name]["total"] for name, word in (("ran", "run"), ("loaded", "loaded"), ("wrote", "written"))}
-    parts = [f"{word} by {'?' if number is None else format(number, ',')}" for word, number in counts.items()]
+    parts = [
+        f"{word} by {'an unknown number' if number is None else format(number, ',')}" for word, number in counts.items()
+    ]
     return f"{row['status']}; {places}; {', '.join(parts)}."
 
 

@@ -231,6 +231,19 @@ def test_what_is_only_said_of_an_answer_is_no_failure() -> None:
     assert outcome.notes[0] in outcome.message
 
 
+def test_a_slow_process_search_leaves_where_seen_the_signing_status() -> None:
+    """The statuses were asked for last, when the searches had used up the time."""
+    with EdrServer(binaries=[{"md5": "AB" * 16, "digsig_result": "Signed"}]) as server:
+        server.fail("process", Fault(mode="silent"))
+        with open_actions({"url": server.url, "api_key": TOKEN}) as actions:
+            outcome = actions.run("where_seen", {"hashes": ["ab" * 16, "cd" * 16], "deadline_s": 2})
+
+    assert outcome.ok
+    assert not outcome.complete
+    assert [row["status"] for row in outcome.rows] == ["Signed", "Unknown"]
+    assert [row["ran"]["total"] for row in outcome.rows] == [None, None]
+
+
 def test_alerts_whose_look_up_failed_are_not_counted_as_answered() -> None:
     with EdrServer() as server, open_actions({"url": server.url, "api_key": TOKEN}) as actions:
         server.fail("binary", Fault(503))
