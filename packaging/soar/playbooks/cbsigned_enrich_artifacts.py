@@ -25,6 +25,9 @@ def on_start(container):
     if processes:
         parameters = [{"guid": guid, "max_depth": 16} for guid in processes[:MOST_PROCESSES]]
         phantom.act("process lineage", parameters=parameters, assets=[ASSET], callback=note_lineage, name="lineage_1")
+    if len(processes) > MOST_PROCESSES:
+        left = f"{len(processes) - MOST_PROCESSES} of {len(processes)} processes of this event were not looked up."
+        phantom.comment(container=container, comment=left)
     if not hashes and not processes:
         phantom.comment(container=container, comment="No artifact of this event has a hash or a process guid.")
 
@@ -64,8 +67,9 @@ def note(container, title, lines, results):
 
 
 def inline(value):
-    """Return a value from outside as one line that is neither Markdown nor HTML."""
+    """Return a value from outside as one line that is neither Markdown nor HTML, and turns no text round."""
     text = " ".join(("?" if value is None else str(value)).split())[:300]
+    text = "".join(mark if mark.isprintable() else "?" for mark in text)
     return "".join("\\" + mark if mark in "\\`*_[]()#|~!" else mark for mark in text).replace("<", "&lt;")
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Optional
 
 import pytest
-from golden import DEEP_GUID, Edr
+from golden import DEEP_GUID, Edr, guid_at
 from sdk_app import PACKAGING, SdkApp
 
 MD5_OF = {"Signed": "a0" * 16, "Unsigned": "a1" * 16, "Bad Signature": "a3" * 16}
@@ -129,6 +129,25 @@ def test_the_playbook_notes_what_was_not_answered_when_the_edr_is_down(app: SdkA
     assert len(platform.notes) == 2
     assert all("Not answered: 127.0.0.1:9 refused the connection" in note["content"] for note in platform.notes)
     assert platform.severity is None
+
+
+def test_the_playbook_says_how_many_processes_it_leaves_out(app: SdkApp) -> None:
+    artifacts = [{"processGuid": guid_at(0)[:-2] + f"{number:02x}"} for number in range(12)]
+    platform = Platform(app, {"url": "http://127.0.0.1:9", "api_key": "0" * 40}, artifacts)
+
+    platform.run()
+
+    assert len(platform.asked[0][1]) == 10
+    assert platform.comments == ["2 of 12 processes of this event were not looked up."]
+
+
+def test_the_playbook_writes_no_letters_that_turn_a_text_round(app: SdkApp, edr: Edr) -> None:
+    platform = Platform(app, edr.configuration, [{"processGuid": guid_at(7)}])  # its name begins with U+202E
+
+    platform.run()
+
+    assert platform.notes[0]["content"].startswith("?fdp.exe")
+    assert "\u202e" not in platform.notes[0]["content"]
 
 
 def test_the_playbook_says_so_when_there_is_nothing_to_ask(app: SdkApp, edr: Edr) -> None:
