@@ -61,16 +61,16 @@ class MemoryCache(Generic[_T]):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, _T]:
         """Return what is there and not expired."""
-        now, found = self._clock(), {}
+        now, found, entries = self._clock(), {}, self._entries
         with self._lock:
             for key in keys:
-                entry = self._entries.get(key)
+                entry = entries.get(key)
                 if entry is None:
                     continue
                 if entry[1] <= now:
-                    del self._entries[key]
+                    del entries[key]
                     continue
-                self._entries.move_to_end(key)
+                entries.move_to_end(key)
                 found[key] = entry[0]
         return found
 

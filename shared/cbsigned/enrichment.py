@@ -28,6 +28,7 @@ from cbsigned.settings import Settings
 from cbsigned.sighting import Sighting, locate
 from cbsigned.signing import BinarySource, JointSource, joint_statuses, signing_statuses
 from cbsigned.status import SigningStatus
+from cbsigned.subjects import Subject, Subjects
 from cbsigned.timing import Deadline, utc_now
 from cbsigned.verdict import Verdict, conclude
 
@@ -43,24 +44,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One process or file of an alert with everything found out about it.
-
-    Attributes:
-        signature: Of its image; always there, *Unknown* with a reason where nothing is known.
-        lineage: None where there is no process, or lineage was not asked for.
-        signatures: Signing status of every file in the lineage by hash, the subject's own included.
-    """
-
-    observables: ObservableSet
-    signature: Signature
-    verdict: Verdict
-    lineage: Optional[Lineage]
-    signatures: Mapping[str, Signature]
-    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,11 +87,13 @@ class Caches:
 
     Attributes:
         chains: Lineages of the processes in `processes`.
+        subjects: What was concluded of all of them.
     """
 
     signatures: TieredCache[Signature] = field(default_factory=signature_cache)
     processes: TieredCache[Process] = field(default_factory=process_cache)
     chains: Chains = field(default_factory=Chains)
+    subjects: Subjects = field(default_factory=Subjects)
 
 
 @dataclass(frozen=True)
@@ -260,24 +245,13 @@ class _Window:
         settings, caches, life_s = self.settings, self.sources.caches, self.settings.life.process_s
         max_depth, relatives = (settings.max_depth, settings.relatives) if settings.lineage else (0, 0)
         if caches is None or relatives > 0:
+            kept = caches.processes if caches else None
             return lineages(
-                source,
-                wanted,
-                self.walk_deadline,
-                max_depth=max_depth,
-                relatives=relatives,
-                told=told,
-                cache=caches.processes if caches else None,
+                source, wanted, self.walk_deadline, max_depth=max_depth, relatives=relatives, told=told, cache=kept,
                 cache_life_s=life_s,
-            )
+            )  # fmt: skip
         return caches.chains.lineages(
-            source,
-            wanted,
-            self.walk_deadline,
-            caches.processes,
-            max_depth=max_depth,
-            told=told,
-            cache_life_s=life_s,
+            source, wanted, self.walk_deadline, caches.processes, max_depth=max_depth, told=told, cache_life_s=life_s
         )
 
     def _names(self, sets: Iterable[ObservableSet]) -> Mapping[str, Set[str]]:
@@ -296,7 +270,20 @@ class _Window:
         return names
 
     def _subject(self, observables: ObservableSet) -> Subject:
-        chain = self.chains.get(self.guids.get(id(observables), ""))
+        """Return what is concluded of one set; the same object for the same words of an alert and the same answers."""
+        chain, caches = self.chains.get(self.guids.get(id(observables), "")), self.sources.caches
+        if caches is None or id(observables) in self.unlocated:
+            return self._concluded(observables, chain)
+        own = self.signatures.get(observables.file_hash or "")
+        others = [self.signatures[h] for h in chain.hashes] if chain is not None else []
+        made_of = (chain, own, self.settings.lineage, self.sources.processes is None, *others)
+        found = caches.subjects.get(observables, made_of)
+        if found is None:
+            found = self._concluded(observables, chain)
+            caches.subjects.put(made_of, found)
+        return found
+
+    def _concluded(self, observables: ObservableSet, chain: Optional[Lineage]) -> Subject:
         signature = self._signature(observables, chain.nodes[0] if chain is not None else None)
         signatures = {h: self.signatures[h] for h in chain.hashes} if chain is not None else {}
         if signature.hash:
@@ -328,8 +315,7 @@ class _Window:
             gaps.append(Gap(f"lineage of {_label(observables)}", Cause.NO_OBSERVABLE, reason))
         if chain is not None:
             gaps += chain.node_gaps
-            if any([self.signatures[h].cause.failed for h in chain.hashes]):
-                gaps += [self._node_gap(p) for p in chain.ancestors() if self._node_failed(p)]
+            gaps += [self._node_gap(p) for p in chain.ancestors() if self._node_failed(p)]
             gaps += [part.gap for part in (chain.children, chain.siblings) if part is not None and part.gap]
         return _each_once(gaps)
 

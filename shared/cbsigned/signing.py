@@ -90,10 +90,10 @@ def signing_statuses(
         life: For how long.
     """
     life = life or Life()
-    wanted = list(dict.fromkeys(hashes))
-    keys = {file_hash: f"signature|{source.name}|{file_hash}" for file_hash in wanted}
+    prefix = f"signature|{source.name}|"
+    keys = {file_hash: prefix + file_hash for file_hash in hashes}
     found = _cached(cache, keys)
-    missing = [file_hash for file_hash in wanted if file_hash not in found]
+    missing = [file_hash for file_hash in keys if file_hash not in found]
     if missing:
         answers: BinaryAnswers
         try:
@@ -116,7 +116,7 @@ def signing_statuses(
                 )
         _keep(cache, keys, fresh, life)
         found.update(fresh)
-        log.debug("%s: %d of %d signing statuses asked, the others cached", source.name, len(missing), len(wanted))
+        log.debug("%s: %d of %d signing statuses asked, the others cached", source.name, len(missing), len(keys))
     return found
 
 

@@ -130,7 +130,7 @@ def answer_of(wish: Wish, enrichments: Sequence[Enrichment], many: bool, ignored
         tuple(plain[:_MOST_KEPT]),
         tuple([(found.verdict.status if found.verdict else SigningStatus.UNKNOWN).value for found in enrichments]),
         tuple([gap.cause.value for found in enrichments for gap in found.gaps]),
-        all([found.complete for found in enrichments]),
+        all(found.complete for found in enrichments),
     )
     if as_json:
         return Answer(b'{"enrichments":[' + b",".join(plain) + b"]}" if many else plain[0], told=told)
@@ -201,7 +201,7 @@ _CARD: Mapping[str, Callable[[Document], str]] = {
 
 
 def _check_recognisable(enrichments: Sequence[Enrichment]) -> None:
-    if any([found.subjects for found in enrichments]):
+    if any(found.subjects for found in enrichments):
         return
     reasons = list(dict.fromkeys(_reasons(enrichments)))
     detail = reasons[0] if reasons else "The body holds no alert. Post one JSON object or a list of them."
@@ -217,7 +217,7 @@ def _reasons(enrichments: Iterable[Enrichment]) -> Iterable[str]:
 def _check_answered(enrichments: Sequence[Enrichment]) -> None:
     """Refuse with 502 or 503 where nothing at all is known because the source failed; slowness alone is no refusal."""
     signatures = [subject.signature for found in enrichments for subject in found.subjects]
-    if not signatures or not all([signature.cause.failed for signature in signatures]):
+    if not signatures or not all(signature.cause.failed for signature in signatures):
         return
     causes = {signature.cause for signature in signatures}
     reasons = list(dict.fromkeys(signature.reason for signature in signatures if signature.cause in _DOWN))
@@ -231,7 +231,7 @@ def _check_answered(enrichments: Sequence[Enrichment]) -> None:
 
 def _stale(found: Enrichment) -> bool:
     """Whether the source could not be asked, and what is told was read earlier."""
-    if not any([gap.cause in _DOWN or gap.cause is Cause.RATE_LIMITED for gap in found.gaps]):
+    if not any(gap.cause in _DOWN or gap.cause is Cause.RATE_LIMITED for gap in found.gaps):
         return False
     return any(subject.signature.evidence is not None for subject in found.subjects)
 

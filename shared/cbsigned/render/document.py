@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
-from cbsigned.alert import Alert, Role
+from cbsigned.alert import Alert, ObservableSet, Role
 from cbsigned.binary import BinaryRecord, Evidence, Signature
 from cbsigned.enrichment import Enrichment, Subject
 from cbsigned.gaps import Cause, Gap
@@ -20,7 +20,10 @@ from cbsigned.status import SigningStatus
 from cbsigned.timing import format_time
 from cbsigned.verdict import Verdict
 
-__all__ = ["SCHEMA", "Document", "age_of", "enrichment_document", "lineage_document", "signature_document"]
+__all__ = [
+    "SCHEMA", "Document", "age_of", "enrichment_document", "lineage_document", "signature_document",
+    "subject_document",
+]  # fmt: skip
 
 SCHEMA = "cbsigned.enrichment/1"
 
@@ -75,28 +78,26 @@ def lineage_document(lineage: Lineage, signatures: Mapping[str, Signature]) -> D
 
 def enrichment_document(
     enrichment: Enrichment, *, with_record: bool = False,
-    signature: Callable[[Signature, datetime], Any] = signature_document,
-    lineage: Callable[[Lineage, Mapping[str, Signature]], Any] = lineage_document,
+    written: Optional[Callable[[Subject, datetime], Any]] = None,
 ) -> Document:  # fmt: skip
     """Return an enrichment as JSON types; `md5`, `status` and `reason` stand at every level.
 
     Args:
         enrichment: What was found out about one alert.
         with_record: Add the alert as it came, under `record`. It must be made of JSON types.
-        signature, lineage: What is to stand under these names; asked in the order in which they stand there.
+        written: What is to stand for each subject, `subject_document` for None.
     """
-    verdict = enrichment.verdict
-    subjects = [_subject(subject, enrichment.enriched_at, signature, lineage) for subject in enrichment.subjects]
+    verdict, written = enrichment.verdict, written or subject_document
     document: Document = {
         "schema": SCHEMA,
-        "md5": subjects[0]["md5"] if subjects else None,
+        "md5": _hashes_of(enrichment.subjects[0]).md5 if enrichment.subjects else None,
         "status": (verdict.status if verdict else SigningStatus.UNKNOWN).value,
         "reason": verdict.reason if verdict else _why_nothing(enrichment.gaps),
         "complete": enrichment.complete,
         "enriched_at": format_time(enrichment.enriched_at),
         "alert": _alert(enrichment.alert),
         "origin": _origin(enrichment.record),
-        "subjects": subjects,
+        "subjects": [written(subject, enrichment.enriched_at) for subject in enrichment.subjects],
         "gaps": [_gap(gap) for gap in enrichment.gaps],
     }
     if with_record:
@@ -111,10 +112,18 @@ def age_of(evidence: Optional[Evidence], at: Optional[datetime]) -> Optional[int
     return max(0, int((at - evidence.recorded_at).total_seconds()))
 
 
-def _subject(
-    subject: Subject, at: datetime, signature: Callable[[Signature, datetime], Any],
-    lineage: Callable[[Lineage, Mapping[str, Signature]], Any],
+def subject_document(
+    subject: Subject, at: Optional[datetime],
+    signature: Callable[[Signature, Optional[datetime]], Any] = signature_document,
+    lineage: Callable[[Lineage, Mapping[str, Signature]], Any] = lineage_document,
 ) -> Document:  # fmt: skip
+    """Return what was found out about one process or file as JSON types.
+
+    Args:
+        subject: One of an enrichment's.
+        at: The moment from which the evidence's `age_s` counts; None leaves it null.
+        signature, lineage: What is to stand under these names; asked in the order in which they stand there.
+    """
     told = subject.observables
     filled = _filled(subject)
     md5 = filled.pop("md5")
@@ -136,9 +145,7 @@ def _subject(
 
 def _filled(subject: Subject) -> Document:
     """Return what the alert says of a process or file; what it leaves out of a process is filled from its lineage."""
-    told = subject.observables
-    found = subject.lineage.nodes[0].process if subject.lineage and told.role in _PROCESSES else None
-    hashes = found if found is not None and told.file_hash is None else told
+    told, found, hashes = subject.observables, _found(subject), _hashes_of(subject)
     return {
         "md5": hashes.md5,
         "sha1": told.sha1,
@@ -153,6 +160,16 @@ def _filled(subject: Subject) -> Document:
         "cmdline": told.cmdline or (found.cmdline if found else None),
         "started_at": format_time(told.started_at or (found.started_at if found else None)),
     }
+
+
+def _found(subject: Subject) -> Optional[Process]:
+    """Return the process as its lineage has it."""
+    return subject.lineage.nodes[0].process if subject.lineage and subject.observables.role in _PROCESSES else None
+
+
+def _hashes_of(subject: Subject) -> Union[ObservableSet, Process]:
+    """Return what has the hashes: the alert, or its process where the alert has none."""
+    return subject.observables if subject.observables.file_hash is not None else _found(subject) or subject.observables
 
 
 def _verdict(verdict: Verdict) -> Document:

@@ -14,9 +14,15 @@ from operator import is_
 from typing import Any, NamedTuple, Optional
 
 from cbsigned.binary import Signature
-from cbsigned.enrichment import Enrichment
+from cbsigned.enrichment import Enrichment, Subject
 from cbsigned.lineage import Lineage
-from cbsigned.render.document import age_of, enrichment_document, lineage_document, signature_document
+from cbsigned.render.document import (
+    age_of,
+    enrichment_document,
+    lineage_document,
+    signature_document,
+    subject_document,
+)
 
 __all__ = ["Texts", "encoded", "enrichment_json"]
 
@@ -26,6 +32,8 @@ _LATER = float("nan")
 _PLACE = 'e":NaN'
 """Where such a value stands, behind `signature` or `lineage`, and nowhere else: in a text, no letter but a backslash is
 before a quotation mark."""
+_SUBJECTS = '"subjects":['
+"""Where subjects begin, and nowhere else: in a text, a backslash is before a quotation mark."""
 _AGE = '"age_s":null'
 _MOST_CHARS = 16 * 1024 * 1024
 
@@ -39,24 +47,40 @@ def enrichment_json(enrichment: Enrichment, **more: Any) -> str:
     """Return what `encoded(enrichment_document(enrichment))` does, with some more values of JSON types at its end."""
     texts: list[str] = []
 
-    def signature(found: Signature, at: datetime) -> float:
-        texts.append(_signature(found, at))
+    def written(found: Subject, at: datetime) -> float:
+        texts.append(_subject(found, at))
+        return _LATER
+
+    document = enrichment_document(enrichment, written=written)
+    document.update(more)
+    before, _between, after = encoded(document).partition(_SUBJECTS + ",".join(["NaN"] * len(texts)))
+    return f"{before}{_SUBJECTS}{','.join(texts)}{after}"
+
+
+def _subject(found: Subject, at: datetime) -> str:
+    """Return a subject's text; nothing in it is as old as its evidence, of which there is one."""
+    text = _OF_SUBJECTS.get(found, ()) or _OF_SUBJECTS.put(found, (), _subject_anew(found))
+    age_s = age_of(found.signature.evidence, at)
+    return text if age_s is None else text.replace(_AGE, f'"age_s":{age_s}', 1)
+
+
+def _subject_anew(found: Subject) -> str:
+    texts: list[str] = []
+
+    def signature(found: Signature, _at: Optional[datetime]) -> float:
+        texts.append(_signature(found))
         return _LATER
 
     def lineage(found: Lineage, signatures: Mapping[str, Signature]) -> float:
         texts.append(_lineage(found, signatures))
         return _LATER
 
-    document = enrichment_document(enrichment, signature=signature, lineage=lineage)
-    document.update(more)
-    between = encoded(document).split(_PLACE)
+    between = encoded(subject_document(found, None, signature, lineage)).split(_PLACE)
     return between[0] + "".join([f'e":{text}{after}' for text, after in zip(texts, between[1:])])
 
 
-def _signature(found: Signature, at: datetime) -> str:
-    text = _TEXTS.get(found, ()) or _TEXTS.put(found, (), encoded(signature_document(found)))
-    age_s = age_of(found.evidence, at)
-    return text if age_s is None else text.replace(_AGE, f'"age_s":{age_s}', 1)
+def _signature(found: Signature) -> str:
+    return _TEXTS.get(found, ()) or _TEXTS.put(found, (), encoded(signature_document(found)))
 
 
 def _lineage(found: Lineage, signatures: Mapping[str, Signature]) -> str:
@@ -103,3 +127,4 @@ class Texts:
 
 
 _TEXTS = Texts(_MOST_CHARS)
+_OF_SUBJECTS = Texts(_MOST_CHARS)
