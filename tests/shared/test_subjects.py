@@ -22,9 +22,12 @@ PROCESS = {"process_guid": guid_of(2), "hostname": "WS01", "process_md5": md5_of
 def recording() -> Recording:
     """Return a source with a process, its child, and their files."""
     found = [
-        parse_process({"id": guid_of(n), "process_name": f"p{n}.exe", "process_md5": md5_of(n), "parent_id": parent})
+        parse_process({
+            "id": guid_of(n), "process_name": f"p{n}.exe", "process_md5": md5_of(n), "hostname": "WS01",
+            "parent_id": parent,
+        })
         for n, parent in ((1, None), (2, guid_of(1)))
-    ]
+    ]  # fmt: skip
     files = {md5_of(n): [document("Signed", md5=md5_of(n))] for n in (1, 2, 3)}
     return Recording(files, [process for process in found if process is not None])
 
