@@ -1,17 +1,19 @@
 """What the builders of the playbook packages share: the project's code chosen, and archives equal to the byte.
 
-A platform's `build.py` puts its folder on the path and takes `code()` into its package, `tar_gz()` or `zipped()` to
-pack it.
+A platform's `build.py` puts its folder on the path, takes `code()` into its package, `tar_gz()` or `zipped()` to pack
+it, and `main()` to write it.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import io
 import re
+import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -21,6 +23,32 @@ TIME = 1_577_836_800  # 2020-01-01: of every file, so that equal sources make eq
 # all of the core but the store and the samples
 _CORE = (*(f"cbsigned/{room}*.py" for room in ("", "edr/", "formats/", "query/", "render/")), "cbsigned/render/*.j2")
 _ACTIONS = ("cbsigned_playbooks/*.py", "cbsigned_playbooks/*/*.py")
+
+
+class BuildError(RuntimeError):
+    """A package was not built; the text says why."""
+
+
+def main(about: str, make: Callable[[], Mapping[str, bytes]]) -> int:
+    """Write what a platform's builder makes into the folder of `--output`; return the exit code.
+
+    Args:
+        about: For `--help`, the builder's own docstring.
+        make: Gives the packages by their file names; may raise `BuildError`.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="folder for it (default: dist)")
+    options = parser.parse_args()
+    try:
+        made = make()
+    except BuildError as exc:
+        print(f"Nothing was built. {exc}", file=sys.stderr)
+        return 1
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, data in made.items():
+        (options.output / name).write_bytes(data)
+        print(f"{options.output / name}: {len(data) / 1e3:,.0f} kB")
+    return 0
 
 
 def version() -> str:

@@ -7,14 +7,13 @@ are equal to the byte.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from bundle import PROJECT, code, files_below, tar_gz, version, zipped  # noqa: E402 (its folder is no package)
+from bundle import PROJECT, code, files_below, main, tar_gz, version, zipped  # noqa: E402 (its folder is no package)
 
 NAME = "CBSigned"
 TEMPLATES = "thehive-templates"
@@ -22,18 +21,10 @@ ROOMS = ("analyzers", "responders")
 PROGRAMS = tuple(f"{room}/{NAME}/cbsigned_{room[:-1]}.py" for room in ROOMS)
 
 
-def main() -> int:
-    """Build the package and print where it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="folder for the package (default: dist)")
-    options = parser.parse_args()
-    files = contents()
-    options.output.mkdir(parents=True, exist_ok=True)
+def made() -> dict[str, bytes]:
+    """Return the package by its file name."""
     top = f"cbsigned-cortex-{version()}"
-    target = options.output / f"{top}.tar.gz"
-    target.write_bytes(tar_gz(top, files, PROGRAMS))
-    print(f"{target}: {len(files)} files, {target.stat().st_size / 1e6:.1f} MB")
-    return 0
+    return {f"{top}.tar.gz": tar_gz(top, contents(), PROGRAMS)}
 
 
 def contents() -> dict[str, bytes]:
@@ -50,4 +41,4 @@ def contents() -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, made))

@@ -6,7 +6,6 @@ are equal to the byte.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,18 +15,11 @@ sys.path.insert(0, str(HERE.parent))
 import bundle  # noqa: E402 (lies in the folder above)
 
 
-def main() -> int:
-    """Build the package and print where it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=bundle.PROJECT / "dist", help="folder for it (default: dist)")
-    options = parser.parse_args()
+def made() -> dict[str, bytes]:
+    """Return the package by its file name."""
     files = {**bundle.files_below(HERE / "package"), "LICENSE": (bundle.PROJECT / "LICENSE").read_bytes()}
-    options.output.mkdir(parents=True, exist_ok=True)
-    target = options.output / f"n8n-nodes-cbsigned-{bundle.version()}.tgz"
-    target.write_bytes(bundle.tar_gz("package", files))
-    print(f"{target}: {len(files)} files, {target.stat().st_size / 1e6:.2f} MB")
-    return 0
+    return {f"n8n-nodes-cbsigned-{bundle.version()}.tgz": bundle.tar_gz("package", files)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bundle.main(__doc__, made))

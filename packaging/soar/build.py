@@ -7,7 +7,6 @@ the first time, PyPI; downloads are kept in `build/` and `.venvs/`.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import io
@@ -35,25 +34,13 @@ FILES = ("pyproject.toml", "uv.lock", "logo.svg", "logo_dark.svg", "README.md")
 TIME = "2020-01-01T00:00:00.000000Z"
 
 
-def main() -> int:
-    """Build the app and print where it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=bundle.PROJECT / "dist", help="folder (default: dist)")
-    options = parser.parse_args()
+def made() -> dict[str, bytes]:
+    """Return the package by its file name."""
     try:
         name, files = contents()
-    except (sdk.NoEnvironment, BuildError) as exc:
-        print(f"The SOAR app was not built. {exc}", file=sys.stderr)
-        return 1
-    options.output.mkdir(parents=True, exist_ok=True)
-    target = options.output / f"cbsigned-soar-{bundle.version()}.tgz"
-    target.write_bytes(bundle.tar_gz(name, files))
-    print(f"{target}: {len(files)} files, {target.stat().st_size / 1e6:.1f} MB")
-    return 0
-
-
-class BuildError(RuntimeError):
-    """The SDK did not build its package; the text says what it said."""
+    except sdk.NoEnvironment as exc:
+        raise bundle.BuildError(str(exc)) from exc
+    return {f"cbsigned-soar-{bundle.version()}.tgz": bundle.tar_gz(name, files)}
 
 
 def contents() -> tuple[str, dict[str, bytes]]:
@@ -66,7 +53,7 @@ def contents() -> tuple[str, dict[str, bytes]]:
         env = {**os.environ, "PYTHONPATH": str(Path(folder) / "code")}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603
         if done.returncode:
-            raise BuildError(f"The SDK said: {(done.stderr or done.stdout)[-1500:]}")
+            raise bundle.BuildError(f"The SDK said: {(done.stderr or done.stdout)[-1500:]}")
         top, files = unpacked(package)
     lock = (HERE / "uv.lock").read_text(encoding="utf-8")
     for path in (path for path in files if path.endswith(".whl")):
@@ -134,9 +121,9 @@ def unpacked(package: Path) -> tuple[str, dict[str, bytes]]:
                 files[member.name] = content.read()
     tops = {name.partition("/")[0] for name in files}
     if len(tops) != 1:
-        raise BuildError(f"Its package has {len(tops)} folders at the top, not one.")
+        raise bundle.BuildError(f"Its package has {len(tops)} folders at the top, not one.")
     return tops.pop(), {re.sub("^[^/]+/", "", name): data for name, data in files.items()}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bundle.main(__doc__, made))

@@ -6,7 +6,6 @@ Writes `cbsigned-stackstorm-<version>.tar.gz`: the folder `cbsigned` with the pa
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -24,18 +23,10 @@ def contents() -> dict[str, bytes]:
     return files
 
 
-def main() -> int:
-    """Build the pack and print where it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=bundle.PROJECT / "dist", help="folder for it (default: dist)")
-    options = parser.parse_args()
-    files = contents()
-    options.output.mkdir(parents=True, exist_ok=True)
-    target = options.output / f"cbsigned-stackstorm-{bundle.version()}.tar.gz"
-    target.write_bytes(bundle.tar_gz("cbsigned", files))
-    print(f"{target}: {len(files)} files, {target.stat().st_size / 1e6:.1f} MB")
-    return 0
+def made() -> dict[str, bytes]:
+    """Return the package by its file name."""
+    return {f"cbsigned-stackstorm-{bundle.version()}.tar.gz": bundle.tar_gz("cbsigned", contents())}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bundle.main(__doc__, made))

@@ -7,7 +7,6 @@ and Python inside, and in the Python the core as a zip. Two builds of one checko
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import re
@@ -29,20 +28,12 @@ _PLATFORMS_OWN = re.compile(
 )
 
 
-def main() -> int:
-    """Build both files and print where they are."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=bundle.PROJECT / "dist", help="folder (default: dist)")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    made = {
+def made() -> dict[str, bytes]:
+    """Return both files by their names."""
+    return {
         f"integration-CBSigned-{bundle.version()}.yml": unified().encode(),
         f"cbsigned-xsoar-{bundle.version()}.zip": bundle.zipped(pack()),
     }
-    for name, data in made.items():
-        (options.output / name).write_bytes(data)
-        print(f"{options.output / name}: {len(data) / 1e3:.0f} kB")
-    return 0
 
 
 def pack() -> dict[str, bytes]:
@@ -87,7 +78,7 @@ def source() -> str:
     """Return the integration's Python with the core in it."""
     text = (INTEGRATION / "CBSigned.py").read_text("utf-8")
     if text.count(_EMPTY) != 1:
-        sys.exit(f"CBSigned.py has no line {_EMPTY.strip()}, into which the core is put. Restore it.")
+        raise bundle.BuildError(f"CBSigned.py has no line {_EMPTY.strip()}, into which the core is put. Restore it.")
     modules = {name: data for name, data in bundle.code("xsoar").items() if name.endswith(".py")}
     core = base64.b64encode(bundle.zipped(modules)).decode()
     return text.replace(_EMPTY, 'CORE = """\n' + "\n".join(textwrap.wrap(core, 120)) + '\n"""\n')
@@ -105,4 +96,4 @@ _Dumper.add_representer(str, _text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bundle.main(__doc__, made))

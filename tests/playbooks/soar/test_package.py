@@ -175,7 +175,7 @@ def test_a_build_without_the_python_of_the_sdk_says_what_is_missing(
     monkeypatch.setitem(builder.sdk.PYTHON_OF, "7.0.3", "3.99")
     monkeypatch.setattr(sys, "argv", ["build.py", "--output", str(tmp_path)])
 
-    code = builder.main()
+    code = builder.bundle.main("", builder.made)
 
     assert code == 1
     assert "needs Python 3.99, and there is none here" in capsys.readouterr().err
