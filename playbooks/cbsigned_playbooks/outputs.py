@@ -186,7 +186,7 @@ SIGNATURE_ANSWER = _with_columns(
         "status": "Status",
         "publisher": "Publisher",
         "issuer": "Issuer",
-        "signed_at": "Signed",
+        "signed_at": "Signed at",
         "reason": "Reason",
     },
 )
@@ -306,7 +306,8 @@ SEEN = _with_columns(
         "host_count": "Hosts",
         "first_seen_at": "First seen",
         "last_seen_at": "Last seen",
-        "ran.total": "Ran",
+        "hosts[].host": "On hosts",
+        "ran.total": "Run by",
         "loaded.total": "Loaded by",
         "wrote.total": "Written by",
     },

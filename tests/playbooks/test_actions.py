@@ -117,6 +117,21 @@ def test_one_bad_hash_does_not_fail_the_others(actions: Actions) -> None:
     assert "SHA-1" in outcome.rows[2]["reason"]
 
 
+@pytest.mark.parametrize("given", [{"md5": "82a7bf2b1f51f1988be571b8176aa54Z"}, {"sha1": "c" * 40}], ids=repr_of)
+def test_a_hash_in_an_alert_that_cannot_be_asked_for_is_told_as_a_failure(actions: Actions, given: Any) -> None:
+    """As in a list of hashes. A playbook left such alerts alone, though its documentation said review."""
+    outcome = actions.run("enrich_alert", {"alert": given})
+
+    assert (outcome.ok, outcome.complete) == (True, True)
+    assert outcome.failures == (outcome.rows[0]["reason"],)
+
+
+def test_where_seen_names_the_hosts_in_the_table_too(actions: Actions) -> None:
+    columns, rows = actions.run("where_seen", {"hashes": WRITTEN_MD5}).table()
+
+    assert dict(zip(columns, rows[0]))["On hosts"] == "SDL-DEV"
+
+
 @pytest.mark.parametrize("strange", [None, "", 1.5, True, {"md5": 1}, ["x"], 10**5000], ids=repr_of)
 def test_a_strange_value_in_a_list_does_not_fail_the_others(actions: Actions, strange: Any) -> None:
     """Data paths of SOAR and templates give null in lists; the whole action was refused."""

@@ -173,7 +173,7 @@ class SigningStatus(ActionOutput):
     status: str = OutputField(example_values=["Signed"], column_name="Status")
     publisher: Optional[str] = OutputField(example_values=["Microsoft Corporation"], column_name="Publisher")
     issuer: Optional[str] = OutputField(example_values=["Microsoft Code Signing PCA"], column_name="Issuer")
-    signed_at: Optional[str] = OutputField(example_values=["2009-07-14T04:15:00Z"], column_name="Signed")
+    signed_at: Optional[str] = OutputField(example_values=["2009-07-14T04:15:00Z"], column_name="Signed at")
     reason: str = OutputField(example_values=["Carbon Black has a record of this file and says Unsigned."], column_name="Reason")
     md5: Optional[str] = OutputField(cef_types=["md5", "hash"], example_values=["0f343b0931126a20f133d67c2b018a3b"])
     sha256: Optional[str] = OutputField(cef_types=["sha256", "hash"], example_values=["aa02c1a5b3a5a0e2ef2a1f7b7a1b5b4b0c6f0f4f4f4e7b7a9c2d5e6f7a8b9c0d"])
@@ -304,6 +304,11 @@ class FindBinaries(ActionOutput):
     link: Optional[str] = OutputField(cef_types=["url"], example_values=["https://cb.example.test/#/binary/…"])
 
 
+class Hosts(ActionOutput):
+    host: str = OutputField(cef_types=["host name"], example_values=["LAB-WS-07"], column_name="On hosts")
+    sensor_id: Optional[int] = OutputField(cef_types=["carbon black sensor id"], example_values=[7])
+
+
 class Rows(ActionOutput):
     guid: str = OutputField(cef_types=["carbon black process id", "cbc process guid"], example_values=["00000009-0000-082c-01d1-7f392625197c"])
     name: Optional[str] = OutputField(cef_types=["process name", "file name"], example_values=["svchost.exe"])
@@ -321,7 +326,7 @@ class Rows(ActionOutput):
 
 
 class Ran(ActionOutput):
-    total: Optional[int] = OutputField(example_values=[3], column_name="Ran")
+    total: Optional[int] = OutputField(example_values=[3], column_name="Run by")
     rows: list[Rows]
     gap: Optional[str] = OutputField(example_values=["No answer within 30 s."])
 
@@ -338,11 +343,6 @@ class Wrote(ActionOutput):
     gap: Optional[str] = OutputField(example_values=["No answer within 30 s."])
 
 
-class Hosts(ActionOutput):
-    host: str = OutputField(cef_types=["host name"], example_values=["LAB-WS-07"])
-    sensor_id: Optional[int] = OutputField(cef_types=["carbon black sensor id"], example_values=[7])
-
-
 class WhereSeen(ActionOutput):
     asked: str = OutputField(example_values=["0f343b0931126a20f133d67c2b018a3b"], column_name="Asked")
     status: str = OutputField(example_values=["Signed"], column_name="Status")
@@ -350,6 +350,7 @@ class WhereSeen(ActionOutput):
     host_count: Optional[int] = OutputField(example_values=[12], column_name="Hosts")
     first_seen_at: Optional[str] = OutputField(example_values=["2016-03-16T04:06:00Z"], column_name="First seen")
     last_seen_at: Optional[str] = OutputField(example_values=["2016-03-17T04:06:00Z"], column_name="Last seen")
+    hosts: list[Hosts]
     ran: Optional[Ran]
     loaded: Optional[Loaded]
     wrote: Optional[Wrote]
@@ -359,6 +360,5 @@ class WhereSeen(ActionOutput):
     publisher: Optional[str] = OutputField(example_values=["Microsoft Corporation"])
     complete: bool = OutputField(example_values=[True])
     paths: list[str] = OutputField(cef_types=["file path"], example_values=["c:\\windows\\system32\\svchost.exe"])
-    hosts: list[Hosts]
     gaps: list[Gap]
     link: Optional[str] = OutputField(cef_types=["url"], example_values=["https://cb.example.test/#/binary/…"])
