@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook docs splunk appinspect playbooks schemathesis clean
+.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook bench-clickhouse docs splunk appinspect playbooks schemathesis clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -38,6 +38,9 @@ bench-splunk: $(VENV)/dev ## measure the Splunk commands beside the stock SDK, w
 
 bench-webhook: $(VENV)/dev ## measure the webhook responder beside a bare handler, write benchmarks/webhook.md
 	$(BIN)/python benchmarks/bench_webhook.py --output benchmarks/webhook.md
+
+bench-clickhouse: $(VENV)/dev ## measure a store on two ClickHouse nodes beside its file (half an hour, 8 GB), write benchmarks/clickhouse.md
+	$(BIN)/python benchmarks/bench_clickhouse.py --output benchmarks/clickhouse.md
 
 docs: $(VENV)/dev         ## paste real output into the README
 	$(BIN)/python tests/readme.py --write

@@ -31,7 +31,7 @@ _SLACK_S = 2.0
 """Longer than the server's own limit, so that its answer says that it was late."""
 _CODE = re.compile(r"Code: (\d{1,5})")
 _TIMEOUT, _REFUSED, _MEMORY, _BUSY, _NO_SPACE = {159, 160, 209, 394}, {192, 193, 194, 497, 516}, {241}, {202}, {243}
-_MISSING = {60, 81}
+_MISSING, _READONLY = {60, 81}, 164
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\b": "\\b", "\f": "\\f"})
 _QUOTES = str.maketrans({"\\": "\\\\", "'": "\\'", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 _ODD = re.compile(r"[\\'\x00-\x1f]")
@@ -209,6 +209,11 @@ class Server:
         if code in _TIMEOUT:
             return (
                 self._late(deadline) if deadline else SourceTimeout(f"ClickHouse at {host} stopped at its own limit.")
+            )
+        if code == _READONLY:
+            return SourceAuthError(
+                f"ClickHouse at {host} lets the user {self.address.user or 'default'} set no limits for a query. "
+                "Give it readonly = 2 in place of 1."
             )
         if code in _REFUSED or answer.status_code in (401, 403):
             return SourceAuthError(

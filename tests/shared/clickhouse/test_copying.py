@@ -181,6 +181,7 @@ def test_nothing_there_is_unavailable_with_the_address(file: Path) -> None:
     [
         (516, "Code: 516. DB::Exception: no", SourceAuthError, "refused the user me"),
         (403, "<html>", SourceAuthError, "refused"),
+        (500, "Code: 164. DB::Exception: readonly", SourceAuthError, "readonly = 2"),
         (200, "<html>login</html>", SourceResponseError, "answered no table"),
         (302, "", SourceResponseError, "answered HTTP 302"),
         (500, "Code: 241. DB::Exception: memory", SourceUnavailable, "too little memory"),

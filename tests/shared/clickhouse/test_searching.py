@@ -222,10 +222,10 @@ def test_hostile_strings_never_reach_sql_as_syntax(server: Server) -> None:
         kind = chance.choice(["process", "binary"])
         with contextlib.suppress(QueryError):
             query = parse("".join(chance.choices(HOSTILE, k=chance.randint(1, 10))), kind)
-            if answered < 150:
+            if answered < 80:
                 answered += numbers_of(server, query) is not None
 
-    assert answered == 150
+    assert answered == 80
 
 
 @pytest.mark.parametrize("value", ["' OR 1=1 --", "{v0:String}", "\\') OR (1", "a' LIKE '%", "%", "_", "\\\\", "\\N"])
