@@ -86,13 +86,16 @@ class Run:
         """
         found: dict[str, Any] = {"files": len(self.files), "events": 0}
         for kind in self._kinds():
-            values = usable = rows_usable = 0
+            usable = rows_usable = 0
+            last: Optional[str] = None
             before = meter.refused
             for number, batch in enumerate(read_rows(self._keys(kind), self.sizes.batch), 1):
                 self._batch(kind, number, _asked_keys(batch), write=False)
-                values += len(batch)
-                good = [row["n"] for row in batch if _usable(kind, row["k"])]
-                usable, rows_usable = usable + len(good), rows_usable + sum(good)
+                for row in batch:
+                    named = hash_of(row["k"]) if kind == "hash" else parse_process_id(row["k"])
+                    rows_usable += row["n"] if named else 0
+                    usable += named is not None and named != last  # other spellings follow one another
+                    last = named
                 found["events"] += sum(row["n"] for row in batch) if kind == "hash" else 0
             name = "hash" if kind == "hash" else "guid"
             found[f"events_with_a_{name}"] = rows_usable
@@ -132,7 +135,7 @@ class Run:
         there = self.folder.keys(kind)
         if there is not None:
             return there
-        with _line(self._progress(f"distinct {'hashes' if kind == 'hash' else 'guids'}", 100)) as line:
+        with _Wiped(self._progress(f"distinct {'hashes' if kind == 'hash' else 'guids'}", 100)) as line:
             keys = self.engine.keys(self.files, self.shape, kind, lambda share: line.update(int(share * 100)))
             return self.folder.write_keys(kind, keys)
 
@@ -142,7 +145,7 @@ class Run:
         self._write_answers(self.folder.answer_file(kind, 0), self._answers.constants(kind, guid=self.shape.lineage))
         statuses: Counter[str] = Counter()
         waiting = done = 0
-        with _line(self._progress("looked up")) as line:
+        with _Wiped(self._progress("looked up")) as line:
             for number, batch in enumerate(read_rows(path, self.sizes.batch), 1):
                 answers = {row["k"]: row for row in self._batch(kind, number, _asked_keys(batch), write=True)}
                 waiting += sum(row["open"] for row in answers.values())
@@ -184,7 +187,7 @@ class Run:
         version = self.folder.version()
         loaded = False
         rows = open_rows = 0
-        with _line(self._progress("parts written", len(parts))) as line:
+        with _Wiped(self._progress("parts written", len(parts))) as line:
             for at, part in enumerate(parts):
                 noted = self.folder.done(part)
                 if noted is None or (noted["open"] and noted["answers"] != version):
@@ -210,7 +213,7 @@ class Run:
         return noted
 
 
-class _line:
+class _Wiped:
     """A progress line that is wiped at the end, whatever happens."""
 
     def __init__(self, line: Progress) -> None:
@@ -225,7 +228,3 @@ class _line:
 
 def _asked_keys(batch: Sequence[Mapping[str, Any]]) -> list[str]:
     return [row["k"] for row in batch if row["k"] not in (NOTHING, BAD_LINE)]
-
-
-def _usable(kind: str, key: str) -> bool:
-    return (hash_of(key) if kind == "hash" else parse_process_id(key)) is not None
