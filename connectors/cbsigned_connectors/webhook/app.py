@@ -80,15 +80,17 @@ async def _background(service: Service) -> AsyncIterator[None]:
     if parts.jobs is None:
         yield
         return
-    runner = Runner(parts.jobs, service.run)
+    runner = Runner(parts.jobs, service.run) if parts.jobs.runs_here else None
     caller = Caller(parts.jobs, parts.callbacks, parts.metrics.called) if parts.callbacks is not None else None
-    runner.start()
+    if runner is not None:
+        runner.start()
     if caller is not None:
         caller.start()
     try:
         yield
     finally:
-        await runner.stop(_STOP_S)
+        if runner is not None:
+            await runner.stop(_STOP_S)
         if caller is not None:
             await caller.stop()
 

@@ -20,7 +20,7 @@ from cbsigned_connectors.webhook.intake import Order
 from cbsigned_connectors.webhook.job_model import Job, Jobs, JobsError
 from cbsigned_connectors.webhook.models import PROBLEM_TYPE, ProblemError
 
-__all__ = ["Caller", "Runner", "answer_of_document", "document_of_answer", "payload_of"]
+__all__ = ["Caller", "Runner", "answer_of_document", "answer_to_job", "document_of_answer", "payload_of"]
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 32
@@ -47,6 +47,43 @@ def answer_of_document(document: Any) -> Answer:
     """Return the answer that was kept."""
     body = document["body"].encode("utf-8", "replace")
     return Answer(body, document["media_type"], document["status"], document["headers"])
+
+
+async def answer_to_job(
+    job_id: str, sender: str, request: Any, work: Callable[[Order], Awaitable[Answer]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Answer:  # fmt: skip
+    """Return the answer to an accepted job; a defect ends the job with a problem, not who runs it.
+
+    Args:
+        request: The order as it was kept.
+        work: Answers an order; raises `ProblemError`.
+        sleep: Between two tries while the source is down.
+    """
+    try:
+        return await _patient(Order.of_document(sender, _mapping(request)), work, sleep)
+    except ProblemError as exc:
+        return Answer(json_bytes(exc.document(job_id)), PROBLEM_TYPE, exc.status, exc.headers)
+    except Exception:
+        log.exception("Job %s failed; this is a defect of cbsigned", job_id)
+        error = ProblemError(500, f"This should not happen. The log has the details under job {job_id}.")
+        return Answer(json_bytes(error.document(job_id)), PROBLEM_TYPE, 500)
+
+
+async def _patient(
+    order: Order, work: Callable[[Order], Awaitable[Answer]], sleep: Callable[[float], Awaitable[None]]
+) -> Answer:
+    waited = 0.0
+    for turn in range(1000):
+        try:
+            return await work(order)
+        except ProblemError as exc:
+            pause = _PAUSES_S[min(turn, len(_PAUSES_S) - 1)]
+            if exc.status not in _WORTH_WAITING or waited + pause > _PATIENCE_S:
+                raise
+        await sleep(pause)
+        waited += pause
+    raise AssertionError("patience ends sooner")
 
 
 class Runner:
@@ -118,30 +155,10 @@ class Runner:
         self._free.release()
 
     async def _run(self, job: Job) -> None:
-        """Answer one job and keep the answer; a defect ends the job with a problem, not the runner."""
-        try:
-            answer = await self._answered(Order.of_document(job.sender, _mapping(job.request)))
-        except ProblemError as exc:
-            answer = Answer(json_bytes(exc.document(job.id)), PROBLEM_TYPE, exc.status, exc.headers)
-        except Exception:
-            log.exception("Job %s failed; this is a defect of cbsigned", job.id)
-            error = ProblemError(500, f"This should not happen. The log has the details under job {job.id}.")
-            answer = Answer(json_bytes(error.document(job.id)), PROBLEM_TYPE, 500)
+        """Answer one job and keep the answer."""
+        answer = await answer_to_job(job.id, job.sender, job.request, self._work, self._sleep)
         while not await self._kept(lambda: self._jobs.finish(job.id, document_of_answer(answer))):
             await self._sleep(_BROKEN_S)
-
-    async def _answered(self, order: Order) -> Answer:
-        waited = 0.0
-        for turn in range(1000):
-            try:
-                return await self._work(order)
-            except ProblemError as exc:
-                pause = _PAUSES_S[min(turn, len(_PAUSES_S) - 1)]
-                if exc.status not in _WORTH_WAITING or waited + pause > _PATIENCE_S:
-                    raise
-            await self._sleep(pause)
-            waited += pause
-        raise AssertionError("patience ends sooner")
 
     async def _kept(self, change: Callable[[], object]) -> bool:
         """Change the store of jobs; False where it cannot be written, for example because the disk is full."""

@@ -28,8 +28,10 @@ from typing import Any, Callable, NoReturn, Optional, TypeVar
 from cbsigned.errors import ConfigError
 from cbsigned.formats import FORMATS, FieldMapping, parse_mappings
 from cbsigned.observables import printable
+from cbsigned.settings import RedisSettings, redis_url
 from cbsigned.yamlfile import Node, plain, read_yaml_file
 from cbsigned_connectors.webhook.addresses import HostRule, host_rule
+from cbsigned_connectors.webhook.broker import BrokerSettings, broker_url
 from cbsigned_connectors.webhook.callbacks import CallbackSettings
 from cbsigned_connectors.webhook.configuration_keys import KEYS, Key, section_keys
 from cbsigned_connectors.webhook.credentials import Network, Scheme, Secret, SenderSettings
@@ -40,6 +42,7 @@ __all__ = ["WebhookSettings", "load", "settings_of"]
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_CACHE_PASSWORD = "CBSIGNED_CACHE_PASSWORD"  # noqa: S105 (the name of a variable)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}", re.ASCII)
 _MOST_SENDERS = 100
 _MOST_ITEMS = 200
@@ -60,6 +63,7 @@ class WebhookSettings:
         trusted_proxies: Whose `X-Forwarded-For` is believed; see `senders.client_address`.
         deadline_s: For one synchronous answer.
         mappings: Users' own field mappings by name.
+        cache: Where answers are shared between hosts; None for what the core's settings say.
         file: Where they were read; None for defaults alone.
     """
 
@@ -72,6 +76,7 @@ class WebhookSettings:
     mappings: Mapping[str, FieldMapping] = field(default_factory=dict)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
+    cache: Optional[RedisSettings] = None
     file: Optional[Path] = None
 
 
@@ -98,6 +103,12 @@ def settings_of(root: Node, path: Path, environ: Mapping[str, str]) -> WebhookSe
     jobs = reader.section(top.get("jobs"), "jobs.")
     if "path" in jobs:
         jobs["path"] = Path(jobs["path"])
+    cache = reader.section(top.get("cache"), "cache.")
+    broker = {name: jobs.pop(name) for name in ("url", "password", "ca_file", "visibility_s") if name in jobs}
+    if broker:
+        jobs["broker"] = reader.server(BrokerSettings, broker, top["jobs"], "jobs")
+    if environ.get(_CACHE_PASSWORD) and "url" in cache:
+        cache.setdefault("password", Secret(_CACHE_PASSWORD, environ[_CACHE_PASSWORD].strip().encode()))
     return WebhookSettings(
         **listen,
         **({"deadline_s": top["deadline_s"]} if "deadline_s" in top else {}),
@@ -106,6 +117,7 @@ def settings_of(root: Node, path: Path, environ: Mapping[str, str]) -> WebhookSe
         mappings=mappings,
         callbacks=reader.made(CallbackSettings, callbacks, top.get("callbacks"), "callbacks"),
         jobs=JobSettings(**jobs),
+        cache=reader.server(RedisSettings, cache, top["cache"], "cache") if cache else None,
         file=path,
     )
 
@@ -118,7 +130,9 @@ class _Reader:
         self._readers: dict[str, Callable[[Node, str, Key], Any]] = {
             "text": self._text, "seconds": self._number, "number": self._number, "bytes": self._number,
             "switch": self._switch, "choice": self._choice, "hosts": self._hosts, "networks": self._networks,
-            "secrets": self._secrets, "file": self._file, "section": lambda node, _place, _key: node,
+            "redis": self._address(redis_url), "broker": self._address(broker_url),
+            "secrets": self._secrets, "secret": lambda node, place, _key: self._secret(node, place),
+            "file": self._file, "section": lambda node, _place, _key: node,
         }  # fmt: skip
 
     def section(self, node: Optional[Node], prefix: str, place: str = "") -> dict[str, Any]:
@@ -126,11 +140,12 @@ class _Reader:
         place = place or prefix
         if node is None or node.value is None:
             return {}
-        if not isinstance(node.value, dict):
-            self._fail(node, place.rstrip(".") or "the file", "expected keys and values", node)
         known = section_keys(prefix)
+        items = {"url": node} if isinstance(node.value, str) and "url" in known else node.value
+        if not isinstance(items, dict):
+            self._fail(node, place.rstrip(".") or "the file", "expected keys and values", node)
         found = {}
-        for name, item in node.value.items():
+        for name, item in items.items():
             if name not in known:
                 near = _NO_LITERAL if name in _LITERALS else f"the keys here are {', '.join(known)}"
                 self._fail(item, f"{place}{printable(name, 40)[1:-1]}", f"there is no such key; {near}")
@@ -186,6 +201,14 @@ class _Reader:
         except ConfigError as exc:
             raise ConfigError(f"{self._path} line {node.line if node else 1}, {place}.{exc}") from None
 
+    def server(self, kind: Callable[..., _T], values: dict[str, Any], node: Node, place: str) -> _T:
+        """Return how to reach a server: its url, and what belongs to it."""
+        if "url" not in values:
+            self._fail(node, place, f"url is missing. {KEYS[f'{place}.url'].help}")
+        if "password" in values:
+            values["password"] = values["password"].value.decode("utf-8", "surrogateescape")
+        return kind(**values)
+
     def _fail(self, node: Node, place: str, what: str, shown: Optional[Node] = None) -> NoReturn:
         value = f" is {_shown(shown.value)}" if shown is not None else ""
         raise ConfigError(f"{self._path} line {node.line}, {place}{value}: {what}.")
@@ -203,6 +226,15 @@ class _Reader:
         if not isinstance(node.value, str) or not 0 < len(node.value) <= _MOST_TEXT or not node.value.isprintable():
             self._fail(node, place, f"expected a text such as {key.example}; put it in quotes", node)
         return node.value
+
+    def _address(self, parse: Callable[[str], str]) -> Callable[[Node, str, Key], str]:
+        def address(node: Node, place: str, key: Key) -> str:
+            try:
+                return parse(self._text(node, place, key))
+            except ConfigError as exc:
+                self._fail(node, place, str(exc).rstrip("."))
+
+        return address
 
     def _number(self, node: Node, place: str, key: Key) -> float:
         value = node.value

@@ -20,7 +20,7 @@ class Key:
 
     Attributes:
         name: With its sections: `jobs.kept_s`; `senders[].name` is that of every sender.
-        kind: `text`, `file`, `seconds`, `number`, `bytes`, `switch`, `choice`, `hosts`, `networks`, `secrets`, or
+        kind: `text`, `redis`, `broker`, `secret`, `file`, `seconds`, `number`, `bytes`, `switch`, `choice`, `hosts`, `networks`, `secrets`, or
             `section` for what has keys of its own.
         default: As the user would write it; empty for none.
         low, high: Range of a number, both included.
@@ -71,13 +71,22 @@ _ALL = (
     Key("callbacks.first_wait_s", "seconds", "5", "Before the second try; it grows fourfold with each.", "1", 0.1, 3_600),
     Key("callbacks.longest_wait_s", "seconds", "3600", "Between two tries.", "600", 1, _DAY_S),
     Key("callbacks.max_response_bytes", "bytes", "65536", "Read of an answer.", "4096", 0, 16 * _MIB),
-    Key("jobs", "section", "", "Accepted jobs and their answers.", ""),
+    Key("cache", "section", "", "Answers that hosts share; the address alone may stand here.", "redis://cache.local:6379/0"),
+    Key("cache.url", "redis", "", "Redis or Valkey; rediss:// for TLS. The settings of every command have it too.", "rediss://cbsigned@cache.local:6379/0"),
+    Key("cache.password", "secret", "", "Its password.", "{env: CBSIGNED_CACHE_PASSWORD}"),
+    Key("cache.ca_file", "file", "", "PEM file of its CA; the system's where it is missing.", "ca.pem"),
+    Key("cache.timeout_s", "seconds", "0.5", "For one answer of it; beyond it the service does without.", "0.2", 0.05, 10),
+    Key("jobs", "section", "", "Accepted jobs and their answers; a broker's address alone may stand here.", "amqp://cbsigned@rabbit.local/jobs"),
     Key("jobs.path", "file", "~/.local/state/cbsigned/webhook-jobs.db", "The file that keeps them; the service's alone.", "/var/lib/cbsigned/jobs.db"),
     Key("jobs.most_waiting", "number", "10000", "Beyond it, no job is accepted (503).", "1000", 1, 1_000_000),
     Key("jobs.max_bytes", "bytes", str(512 * _MIB), "Size of the file; the oldest answers go first.", "1073741824", _MIB, 2**40),
     Key("jobs.kept_s", "seconds", str(_DAY_S), "Life of an answer and of its idempotency key.", "3600", 1, 365 * _DAY_S),
     Key("jobs.lease_s", "seconds", "60", "A job whose worker died unseen is taken again after it.", "300", 1, _DAY_S),
     Key("jobs.least_free_bytes", "bytes", str(32 * _MIB), "Left on the disk for a job to be accepted.", "0", 0, 2**50),
+    Key("jobs.url", "broker", "", "RabbitMQ (amqp, amqps) or Redis (redis, rediss), for `cbsigned worker`; then the jobs' state is in the cache.", "amqps://cbsigned@rabbit.local/jobs"),
+    Key("jobs.password", "secret", "", "The broker's password.", "{file: rabbit.secret}"),
+    Key("jobs.ca_file", "file", "", "PEM file of the broker's CA; the system's where it is missing.", "ca.pem"),
+    Key("jobs.visibility_s", "seconds", "900", "Redis as broker: a job whose worker died is run again after it; longer than the longest job (11 minutes).", "1800", 5, _DAY_S),
 )  # fmt: skip
 KEYS: Mapping[str, Key] = {key.name: key for key in _ALL}
 """By their full names, in the order of the file."""

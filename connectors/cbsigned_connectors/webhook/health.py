@@ -1,4 +1,4 @@
-"""Whether the service can do its work: each source, and the store of jobs with its disk."""
+"""Whether the service can do its work: each source, the store of jobs with its disk, and the cache that hosts share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional
 
 from cbsigned.errors import SourceBusy, SourceError
 from cbsigned.gaps import Cause
+from cbsigned.rediscache.server import RedisServer
 from cbsigned.signing import BinarySource
 from cbsigned.timing import Deadline, format_time, utc_now
 from cbsigned_connectors.webhook.job_model import Jobs, JobsError
@@ -22,6 +23,7 @@ __all__ = ["Health"]
 _FRESH_S = 15.0
 _PROBE_S = 3.0
 _LONGEST_PAUSE_S = 86_400.0
+_CACHE = "cache"
 _NO_FILE = "00000000000000000000000000000001"
 _HARMLESS = frozenset({Cause.NOT_FOUND, Cause.UNSEARCHABLE, Cause.NOT_ASKED})
 
@@ -32,13 +34,15 @@ class Health:
     Args:
         source: Is tried where nobody asked it lately.
         jobs: The store of jobs, where there is one.
+        cache: The server that hosts share, where there is one. The service does its work without it, only slower.
         clock: Monotonic seconds; tests pass their own.
     """
 
     def __init__(
-        self, source: BinarySource, jobs: Optional[Jobs] = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._source, self._jobs, self._clock = source, jobs, clock
+        self, source: BinarySource, jobs: Optional[Jobs] = None, cache: Optional[RedisServer] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._source, self._jobs, self._cache, self._clock = source, jobs, cache, clock
         self._lock = threading.Lock()
         self._failure: Optional[str] = None
         self._known_at: Optional[float] = None
@@ -91,7 +95,14 @@ class Health:
                 "name": "jobs", "ok": trouble is None, "detail": trouble or "Jobs are accepted and kept.",
                 "checked_at": format_time(utc_now()),
             })  # fmt: skip
-        ready = all(part["ok"] for part in parts)
+        if self._cache is not None:
+            trouble = await asyncio.to_thread(self._cache.check)
+            poorer = f"{trouble} Answers come from this host's own cache and from the source meanwhile."
+            parts.append({
+                "name": _CACHE, "ok": trouble is None, "detail": poorer if trouble else f"{self._cache.shown} answers.",
+                "checked_at": format_time(utc_now()),
+            })  # fmt: skip
+        ready = all(part["ok"] for part in parts if part["name"] != _CACHE)
         return ready, {"ready": ready, "parts": parts}
 
     def sources(self) -> Sequence[SourceState]:

@@ -1,4 +1,4 @@
-"""What a store of jobs promises, whatever it is kept in: a file now, a broker later."""
+"""What a store of jobs promises, whatever it is kept in: a file, or a broker and Redis."""
 
 from __future__ import annotations
 
@@ -129,7 +129,12 @@ class Jobs(Protocol):
 
     A job may be run twice (its first runner died, or was slower than the lease), never by two at the same time;
     the answer that comes first stays.
+
+    Attributes:
+        runs_here: Whether the service that accepts jobs also claims and runs them.
     """
+
+    runs_here: bool = True
 
     def accept(
         self, sender: str, key: str, digest: Union[str, bytes], request: Content, callback: Optional[str] = None, *,

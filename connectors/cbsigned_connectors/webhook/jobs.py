@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Union, cast
 
 from cbsigned.store import owner
+from cbsigned_connectors.webhook.broker import BrokerSettings
 from cbsigned_connectors.webhook.job_file import JobFile, free_bytes, used_bytes
 from cbsigned_connectors.webhook.job_model import (
     Accepted,
@@ -65,6 +66,7 @@ class JobSettings:
         kept_s: Life of an answer, and of its idempotency key.
         lease_s: A job that is not finished or renewed within it is taken by another worker.
         least_free_bytes: Space that must be left on the disk for a job to be accepted, so that its answer finds room.
+        broker: Where workers on any host get jobs; None: this service runs them, from the file.
     """
 
     path: Path = Path("~/.local/state/cbsigned/webhook-jobs.db")
@@ -73,6 +75,7 @@ class JobSettings:
     kept_s: float = 86_400.0
     lease_s: float = 60.0
     least_free_bytes: int = 32 * 1024 * 1024
+    broker: Optional[BrokerSettings] = None
 
 
 class FileJobs(Jobs):

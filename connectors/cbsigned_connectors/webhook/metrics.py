@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, TypeVar, Union
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cbsigned.cache import TieredCache
 from cbsigned.errors import SourceError
 from cbsigned.lineage import ProcessAnswers, Relatives
+from cbsigned.rediscache.server import RedisServer
 from cbsigned.sharing import WholeSource
 from cbsigned.sighting import Sighting
 from cbsigned.signing import BinaryAnswers
@@ -73,6 +74,10 @@ class Metrics:
         if jobs is not None:
             self.registry.register(_JobCollector(jobs))
 
+    def watch_cache(self, server: RedisServer) -> None:
+        """Show whether the cache that hosts share answers."""
+        self.registry.register(_CacheCollector(server))
+
     def text(self) -> bytes:
         """Return all of them in Prometheus's text format."""
         return generate_latest(self.registry)
@@ -109,6 +114,22 @@ class _JobCollector(Collector):
         yield states
         yield GaugeMetricFamily("cbsigned_jobs_oldest_seconds", "Age of the job that waits longest", counts.oldest_s)
         yield GaugeMetricFamily("cbsigned_jobs_bytes", "Size of the store of jobs", counts.bytes)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+class _CacheCollector(Collector):
+    """Tells what is known of the cache that hosts share; asks nobody."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+
+    def collect(self) -> Iterable[Metric]:
+        up = 0.0 if self._server.trouble else 1.0
+        yield GaugeMetricFamily("cbsigned_shared_cache_up", "Whether the shared cache answered last", up)
+        failures = self._server.failures
+        yield CounterMetricFamily("cbsigned_shared_cache_failures", "Questions that it did not answer", failures)
 
     def describe(self) -> Iterable[Metric]:
         return ()

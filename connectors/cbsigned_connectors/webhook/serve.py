@@ -8,16 +8,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from cbsigned.cli import Context, ExitCode, expanded
 from cbsigned.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cbsigned.settings import Settings
+    from cbsigned_connectors.webhook.broker import BrokerSettings
     from cbsigned_connectors.webhook.configuration import WebhookSettings
+    from cbsigned_connectors.webhook.jobs import FileJobs, JobSettings
     from cbsigned_connectors.webhook.service import Recogniser
+    from cbsigned_connectors.webhook.shared_jobs import SharedJobs
 
-__all__ = ["serve"]
+__all__ = ["core_settings", "opened_jobs", "serve", "shared_jobs"]
 
 Subparsers = Any  # argparse names its type privately
 
@@ -61,7 +65,6 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         from cbsigned_connectors.webhook.app import SERVING, create_app
         from cbsigned_connectors.webhook.callbacks import Callbacks
         from cbsigned_connectors.webhook.configuration import WebhookSettings, load
-        from cbsigned_connectors.webhook.jobs import FileJobs
         from cbsigned_connectors.webhook.logs import use_json_lines
         from cbsigned_connectors.webhook.metrics import Metrics
         from cbsigned_connectors.webhook.responder import Responder
@@ -72,18 +75,19 @@ def _run(args: argparse.Namespace, context: Context) -> int:
             f"cbsigned serve needs {exc.name}, which is not installed: pip install 'cbsigned[webhook]'"
         ) from exc
     settings = load(args.webhook_config, os.environ) if args.webhook_config else WebhookSettings()
+    core = core_settings(context.settings, settings)
     senders, told = _senders(args, os.environ, settings)
     job_settings = settings.jobs
-    if job_settings == WebhookSettings().jobs:
+    if job_settings.path == WebhookSettings().jobs.path:
         job_settings = replace(job_settings, path=_state_folder(os.environ) / "webhook-jobs.db")
     if args.json_logs:
         use_json_lines()
     metrics = Metrics()
-    with contextlib.closing(FileJobs(job_settings)) as jobs:
-        asked = watched(context.sources(), context.settings, metrics, jobs)
+    with contextlib.closing(opened_jobs(job_settings, core)) as jobs:
+        asked = watched(context.sources(), core, metrics, jobs)
         app = create_app(
             Parts(
-                Responder(asked.sources, context.settings, asked.hot), senders, asked.health, metrics, jobs,
+                Responder(asked.sources, core, asked.hot), senders, asked.health, metrics, jobs,
                 settings.mappings, settings.deadline_s, bodies=settings.bodies,
                 callbacks=Callbacks(settings.callbacks) if settings.callbacks.hosts else None,
                 trusted_proxies=settings.trusted_proxies,
@@ -95,6 +99,42 @@ def _run(args: argparse.Namespace, context: Context) -> int:
             run(app, sock, SERVING, lambda: context.say("\n".join([*lines, *told])))
     context.say("cbsigned serve: stopped.")
     return ExitCode.OK
+
+
+def core_settings(core: Settings, webhook: WebhookSettings) -> Settings:
+    """Return the core's settings with the cache that the webhook's configuration names."""
+    return replace(core, cache_server=webhook.cache) if webhook.cache is not None else core
+
+
+def opened_jobs(settings: JobSettings, core: Settings) -> Union[FileJobs, SharedJobs]:
+    """Return the store of jobs: a file, or what `shared_jobs` returns.
+
+    Raises:
+        ConfigError: It cannot be used, or an extra is not installed.
+    """
+    if settings.broker is not None:
+        return shared_jobs(settings, settings.broker, core)
+    from cbsigned_connectors.webhook.jobs import FileJobs
+
+    return FileJobs(settings)
+
+
+def shared_jobs(settings: JobSettings, broker: BrokerSettings, core: Settings) -> SharedJobs:
+    """Return the jobs that a broker hands out, and whose state is in the cache's server.
+
+    Raises:
+        ConfigError: There is no cache, or an extra is not installed.
+    """
+    from cbsigned.rediscache.server import RedisServer
+    from cbsigned_connectors.webhook.broker import Broker
+    from cbsigned_connectors.webhook.shared_jobs import SharedJobs
+
+    if core.cache_server is None:
+        raise ConfigError(
+            "jobs.url names a broker, and there is no cache: how far jobs are, and their answers, are kept there. "
+            "Add cache: redis://… to the same file."
+        )
+    return SharedJobs(settings, RedisServer(core.cache_server), Broker(broker))
 
 
 def _start_lines(address: tuple[Any, ...], source: str) -> list[str]:

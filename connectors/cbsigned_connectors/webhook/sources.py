@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Optional, cast
 
 from cbsigned.binary import Signature
-from cbsigned.cache import FileCache, MemoryCache, TieredCache
-from cbsigned.cli import expanded
+from cbsigned.cache import MemoryCache, TieredCache
 from cbsigned.codec import decode_process, decode_signature, encode
 from cbsigned.enrichment import Caches, Sources
 from cbsigned.process import Process
+from cbsigned.rediscache.cache import durable_cache
+from cbsigned.rediscache.leases import LeasedSource
 from cbsigned.settings import Settings
 from cbsigned.sharing import BatchingSource, SharedSource, WholeSource
 from cbsigned_connectors.webhook.health import Health
@@ -40,7 +41,7 @@ def watched(sources: Sources, settings: Settings, metrics: Metrics, jobs: Option
 
     Args:
         sources: As the command line opens them: one object that answers all questions.
-        settings: Names the cache file.
+        settings: Names the cache file, and the server that hosts share.
         jobs: Whose state belongs to the service's health.
     """
     inner = cast(WholeSource, sources.binaries)
@@ -48,9 +49,13 @@ def watched(sources: Sources, settings: Settings, metrics: Metrics, jobs: Option
         health = Health(inner, jobs)
         store = CountedSource(inner, metrics, health.note)
         return Watched(Sources(store, store, store, None), None, health)
-    health = Health(inner, jobs)
-    source = SharedSource(BatchingSource(CountedSource(inner, metrics, health.note)))
-    durable = FileCache(expanded(settings.cache_file), settings.cache_max_bytes) if settings.cache_file else None
+    durable, server = durable_cache(settings)
+    health = Health(inner, jobs, server)
+    counted: WholeSource = CountedSource(inner, metrics, health.note)
+    if server is not None:
+        metrics.watch_cache(server)
+        counted = LeasedSource(counted, server)
+    source = SharedSource(BatchingSource(counted))
     signatures: MemoryCache[Signature] = MemoryCache()
     processes: MemoryCache[Process] = MemoryCache()
     kept = Caches(

@@ -1,4 +1,4 @@
-"""`cbsigned serve` as a process of its own, which a test may overload, starve or kill."""
+"""`cbsigned serve` and `cbsigned worker` as processes of their own, which a test may overload, starve or kill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import requests
 from connectors.webhook.flood import Reply, flood, request_bytes
 from connectors.webhook.serving import TOKEN
 
-__all__ = ["Service", "serve_process"]
+__all__ = ["Service", "serve_process", "worker_process"]
 
 _START_S = 30.0
 _LIMITED = """
@@ -92,22 +92,37 @@ def serve_process(
         most_file_bytes: Size beyond which no file can be written: a disk that is full.
     """
     start = ["-m", "cbsigned.cli"] if most_file_bytes is None else ["-c", _LIMITED, str(most_file_bytes)]
+    command = [*start, "serve", "--port", "0", *options]
+    with _running(command, folder, {"CBSIGNED_WEBHOOK_TOKEN": TOKEN, **environ}, "cbsigned serve: http://") as service:
+        yield service
+
+
+@contextlib.contextmanager
+def worker_process(folder: Path, environ: Mapping[str, str], options: Sequence[str]) -> Iterator[Service]:
+    """Run `cbsigned worker`, which has no address; it is killed at the end of the block if it still runs."""
+    with _running(
+        ["-m", "cbsigned.cli", "worker", *options], folder, environ, "cbsigned worker: takes jobs"
+    ) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], folder: Path, environ: Mapping[str, str], ready: str) -> Iterator[Service]:
     process = subprocess.Popen(
-        [sys.executable, *start, "serve", "--port", "0", *options], stderr=subprocess.PIPE, text=True,
+        [sys.executable, *command], stderr=subprocess.PIPE, text=True,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("CBSIGNED_")},
-            "HOME": str(folder), "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
-            "CBSIGNED_WEBHOOK_TOKEN": TOKEN, **environ,
+            "HOME": str(folder), "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), **environ,
         },
     )  # fmt: skip
     assert process.stderr is not None
     first: queue.Queue[str] = queue.Queue()
     said: list[str] = []
-    reader = threading.Thread(target=_read, args=(process.stderr, said, first), daemon=True)
+    reader = threading.Thread(target=_read, args=(process.stderr, said, first, ready), daemon=True)
     reader.start()
     try:
         line = first.get(timeout=_START_S)
-        assert "cbsigned serve: http://" in line, "".join(said)
+        assert ready in line, "".join(said)
         yield Service(line.split()[2], process, said)
     finally:
         process.kill()
@@ -116,10 +131,10 @@ def serve_process(
         process.stderr.close()
 
 
-def _read(stream: Any, said: list[str], first: queue.Queue[str]) -> None:
-    """Keep what is written; the line with the address is handed on, or the end where there is none."""
+def _read(stream: Any, said: list[str], first: queue.Queue[str], ready: str) -> None:
+    """Keep what is written; the line that says it is ready is handed on, or the end where there is none."""
     for line in stream:
         said.append(line)
-        if "cbsigned serve: http://" in line:
+        if ready in line:
             first.put(line)
     first.put("")

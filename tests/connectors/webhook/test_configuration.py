@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbsigned.errors import ConfigError
+from cbsigned.settings import RedisSettings
 from cbsigned.yamlfile import read_yaml
 from cbsigned_connectors.webhook.addresses import HostRule
+from cbsigned_connectors.webhook.broker import BrokerSettings
 from cbsigned_connectors.webhook.callbacks import CallbackSettings
 from cbsigned_connectors.webhook.configuration import WebhookSettings, load, settings_of
 from cbsigned_connectors.webhook.configuration_keys import KEYS
@@ -121,11 +123,13 @@ def test_the_defaults_told_are_the_defaults_of_the_code() -> None:
 
     for prefix, made in (
         ("bodies.", BodyLimits()),
+        ("cache.", RedisSettings("")),
         ("jobs.", JobSettings()),
         ("callbacks.", CallbackSettings()),
     ):
         for name in [name for name in defaults if name.startswith(prefix)]:
-            actual = getattr(made, name[len(prefix) :])
+            own = name[len(prefix) :]
+            actual = getattr(made if hasattr(made, own) else BrokerSettings(""), own)
             assert (list(actual) if isinstance(actual, tuple) else actual) in (
                 defaults[name],
                 Path(str(defaults[name])),
@@ -142,14 +146,17 @@ def test_the_defaults_told_are_the_defaults_of_the_code() -> None:
 def test_every_setting_has_a_key_and_every_key_a_setting() -> None:
     prefixes: dict[str, Any] = {
         "bodies.": BodyLimits,
-        "jobs.": JobSettings,
+        "cache.": RedisSettings,
         "callbacks.": CallbackSettings,
         "senders[].": SenderSettings,
     }
+    names = {
+        prefix: {name[len(prefix) :] for name in KEYS if name.startswith(prefix)} for prefix in (*prefixes, "jobs.")
+    }
 
     for prefix, kind in prefixes.items():
-        names = {name[len(prefix) :] for name in KEYS if name.startswith(prefix)}
-        assert names == {f.name for f in fields(kind)}
+        assert names[prefix] == {f.name for f in fields(kind)}
+    assert names["jobs."] == {f.name for kind in (JobSettings, BrokerSettings) for f in fields(kind)} - {"broker"}
 
 
 @pytest.mark.parametrize("name", [name for name, key in KEYS.items() if key.example])
@@ -162,11 +169,17 @@ def test_the_example_of_every_key_is_taken(name: str, tmp_path: Path) -> None:
     if section == "senders[]":
         sender = {"name": "a", "scheme": "header", "secrets": [{"env": "CBSIGNED_SOAR"}], key: example}
         document = {"senders": [sender], "mappings": {"my_siem": {"md5": ["a"]}}}
+    elif section in ("cache", "jobs") and key in ("password", "ca_file", "timeout_s", "visibility_s"):
+        document = {"cache": "redis://localhost", section: {"url": "redis://localhost", key: example}}
+        (tmp_path / "rabbit.secret").write_text("a-secret-of-the-broker")
+        (tmp_path / "rabbit.secret").chmod(0o600)
     elif section:
-        document = {section: {key: example}}
+        document = {"cache": "redis://localhost", section: {key: example}}
+    elif name == "jobs":
+        document["cache"] = "redis://localhost"
     if name == "callbacks.hosts":
         document["callbacks"]["secrets"] = [{"env": "CBSIGNED_KEY"}]
-    environ = {**ENVIRON, "CBSIGNED_CALLBACKS": KEY}
+    environ = {**ENVIRON, "CBSIGNED_CALLBACKS": KEY, "CBSIGNED_CACHE_PASSWORD": "a-password"}
     path = tmp_path / "webhook.yaml"
 
     settings_of(read_yaml(yaml.safe_dump(document), str(path)), path, environ)
@@ -180,6 +193,12 @@ def test_the_example_of_every_key_is_taken(name: str, tmp_path: Path) -> None:
         ("jobs:\n  kept: 5", "line 2, jobs.kept: there is no such key; the keys here are path, most_waiting"),
         ("jobs:\n  kept_s: yes", "line 2, jobs.kept_s is True: expected a number of seconds"),
         ("jobs: {most_waiting: 1.5}", "jobs.most_waiting is 1.5: expected a whole number, 1 to 1000000"),
+        ("cache: http://x", "cache.url: expected an address such as redis://cache.local:6379/0"),
+        ("cache: redis://me:hunter2@x", "cache.url: expected the server alone; the password has a setting of its own"),
+        ("cache: {timeout_s: 1}", "cache: url is missing. Redis or Valkey"),
+        ("cache: {url: 'redis://x', password: hunter2}", "cache.password: a secret does not belong in this file"),
+        ("cache: redis://x\njobs: amqp://me:hunter2@x", "jobs.url: expected the broker alone; the password has a key"),
+        ("cache: redis://x\njobs: {url: 'kafka://x'}", "jobs.url: expected an address such as amqp://"),
         ("jobs: {max_bytes: 1}", "jobs.max_bytes is 1: expected a number of bytes, 1048576 to"),
         ("deadline_s: .nan", "deadline_s is nan: expected"),
         ("deadline_s: .inf", "deadline_s is inf: expected"),
