@@ -213,9 +213,11 @@ def _failure(given: Mapping[str, Any], message: str) -> Report:
 
 
 def _hidden(value: Any, secrets: Sequence[str]) -> Any:
-    for secret in secrets if isinstance(value, str) else ():
-        value = value.replace(secret, _HIDDEN)
-    return value
+    """Return a value without the secrets in its texts, which are looked for as they stand in JSON."""
+    text = told = json.dumps(value)
+    for secret in secrets:
+        text = text.replace(json.dumps(secret)[1:-1], _HIDDEN)
+    return value if text == told else json.loads(text)
 
 
 def _no_passwords(value: Any) -> Any:

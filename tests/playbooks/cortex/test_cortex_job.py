@@ -78,7 +78,9 @@ def test_no_secret_is_in_a_failure_wherever_it_stands(tmp_path: Path) -> None:
         "proxy": {"https": "http://u:pw@proxy:3128", "secret": "ssssssss"}, "notes": ["https://a:b@example.test"],
     }  # fmt: skip
 
-    done = done_here(tmp_path / "job", given("x", "other", f"text with {SECRET}", config), _refuse)
+    data = {"description": [f"text with {SECRET}"], "title": f"{SECRET}"}  # a case, of a responder
+
+    done = done_here(tmp_path / "job", given("x", "thehive:case", data, config), _refuse)
 
     text = json.dumps(done.report)
     assert [one for one in (SECRET, "hunter2", "tttttttt", "u:pw", "ssssssss", "a:b@") if one in text] == []
