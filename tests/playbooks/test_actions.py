@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from golden import CASES, DEEP_GUID, UNKNOWN_GUID, WRITTEN_MD5, Edr
+from golden import CASES, DEEP_GUID, UNKNOWN_GUID, WRITTEN_MD5, Edr, comparable
 
 from cbsigned.errors import ConfigError
 from cbsigned.settings import Settings
 from cbsigned_playbooks.actions import Actions, open_actions
 from cbsigned_playbooks.catalogue import ACTIONS
-from cbsigned_playbooks.desk import StoreDesk
+from cbsigned_playbooks.desk import EdrDesk, StoreDesk
+from cbsigned_playbooks.settings import settings_of
 from edr_server import LOGIN_PAGE, TOKEN, EdrServer, Fault
 
 _GIVEN: dict[str, dict[str, Any]] = {
@@ -106,6 +108,22 @@ def test_an_action_ends_at_its_deadline_with_what_is_known(edr: Edr) -> None:
     assert took_s < 15  # far below the server's 30 s
     assert not outcome.ok
     assert not outcome.complete
+
+
+@pytest.mark.parametrize("desk", ["server", "store"])
+def test_several_threads_ask_at_once_and_get_what_one_gets(edr: Edr, desk: str) -> None:
+    asked = [name for name in _GIVEN if name != "test_connection"]
+    opened = EdrDesk(settings_of(edr.configuration)) if desk == "server" else StoreDesk(edr.store)
+    try:
+        actions = Actions(opened, Settings())
+        alone = {name: comparable(actions.run(name, _GIVEN[name]).rows) for name in asked}
+        with ThreadPoolExecutor(6) as threads:
+            together = list(threads.map(lambda name: actions.run(name, _GIVEN[name]), asked * 3))
+    finally:
+        opened.close()
+
+    assert [alone[name] for name in asked * 3] == [comparable(outcome.rows) for outcome in together]
+    assert all(outcome.ok and outcome.complete for outcome in together)
 
 
 def test_one_bad_hash_does_not_fail_the_others(actions: Actions) -> None:
