@@ -25,11 +25,29 @@ from cbsigned.observables import printable
 from cbsigned.render.clean import clean
 from cbsigned_playbooks.runner.vocabulary import BUDGET, FILTERS, TESTS, Budget, spend, text_of
 
-__all__ = ["STEP_MEMBERS", "Expression", "Known", "TemplateProblem", "condition", "query", "text", "value"]
+__all__ = [
+    "ALERT_MEMBERS",
+    "STEP_MEMBERS",
+    "SUBJECT_MEMBERS",
+    "Expression",
+    "Known",
+    "TemplateProblem",
+    "condition",
+    "query",
+    "text",
+    "value",
+]
 
 STEP_MEMBERS = ("ok", "complete", "skipped", "message", "summary", "rows", "row")
 """What `steps.ID` has: whether it was answered, whether nothing failed, whether `when` left it out, and the answer."""
 VARIABLES = frozenset(("alert", "lists", "record", "steps"))
+SUBJECT_MEMBERS = (
+    "role", "name", "path", "host", "user", "pid", "cmdline", "started_at", "md5", "sha1", "sha256", "process_guid",
+    "foreign_id", "problems",
+)  # fmt: skip
+"""What `alert.subject` has; null where the alert does not say."""
+ALERT_MEMBERS = ("format", "kind", "id", "title", "at", "link", "problem", "subjects", "subject")
+"""What `alert` has."""
 
 _MOST_TEXT = 64 * 1024
 _NODES = (
@@ -306,6 +324,7 @@ def _named(
 
 def _steps_of(tree: nodes.Template, known: Known) -> frozenset[str]:
     places = {id(node.node): node for node in tree.find_all(nodes.Getattr)}
+    _check_alert(tree, places)
     for _one in _named(tree, "lists", known.lists, places):
         pass
     found = set()
@@ -315,6 +334,19 @@ def _steps_of(tree: nodes.Template, known: Known) -> frozenset[str]:
             _refuse(f"steps.{step.attr} is followed by one of {', '.join(STEP_MEMBERS)}")
         found.add(step.attr)
     return frozenset(found)
+
+
+def _check_alert(tree: nodes.Template, places: Mapping[int, nodes.Getattr]) -> None:
+    """Refuse `alert.hostname` before the first alert comes; every alert has the same members."""
+    names = [name for name in tree.find_all(nodes.Name) if name.name == "alert"]
+    if any(name.ctx != "load" for name in names):  # a loop calls something else so
+        return
+    for one in (places[id(name)] for name in names if id(name) in places):
+        if one.attr not in ALERT_MEMBERS:
+            _refuse(f"alert.{one.attr[:40]} is not known; there are {', '.join(ALERT_MEMBERS)}")
+        member = places.get(id(one)) if one.attr == "subject" else None
+        if member is not None and member.attr not in SUBJECT_MEMBERS:
+            _refuse(f"alert.subject.{member.attr[:40]} is not known; there are {', '.join(SUBJECT_MEMBERS)}")
 
 
 def _metered(tree: nodes.Template, environment: _Environment) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from cbsigned_playbooks.actions import Actions
 from cbsigned_playbooks.runner.model import examples, read_playbook
-from cbsigned_playbooks.runner.running import run_playbook
+from cbsigned_playbooks.runner.running import alert_names, run_playbook
 from cbsigned_playbooks.runner.schema import DISPOSITIONS, playbook_schema
-from cbsigned_playbooks.runner.templates import STEP_MEMBERS
+from cbsigned_playbooks.runner.templates import ALERT_MEMBERS, STEP_MEMBERS, SUBJECT_MEMBERS
 from cbsigned_playbooks.runner.vocabulary import FILTERS, TESTS
 from support import PROJECT
 
@@ -30,7 +30,14 @@ def test_the_tables_name_every_filter_test_key_disposition_and_example() -> None
     assert named_in("key") == set(playbook_schema()["properties"])
     assert named_in("disposition") == set(DISPOSITIONS)
     assert {name for name in examples() if f"| `{name}` |" in _TEXT} == set(examples())
-    assert all(f"`{member}`" in _TEXT for member in STEP_MEMBERS)
+    assert all(f"`{member}`" in _TEXT for member in (*STEP_MEMBERS, *ALERT_MEMBERS, *SUBJECT_MEMBERS))
+
+
+def test_the_members_that_templates_may_name_are_those_of_every_alert(alerts: dict[int, Any]) -> None:
+    for record in ({}, *alerts.values()):
+        names = alert_names(record)
+        assert set(names) == set(ALERT_MEMBERS)
+        assert all(set(one) == set(SUBJECT_MEMBERS) for one in (names["subject"], *names["subjects"]))
 
 
 def test_the_playbook_shown_runs(tmp_path: Path, actions: Actions, alerts: dict[int, Any]) -> None:

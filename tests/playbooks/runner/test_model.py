@@ -74,6 +74,8 @@ def test_a_playbook_is_read_whole(tmp_path: Path) -> None:
         ("trigger: alert", "trigger: true #", "line 5, trigger is true: expected a condition on the alert"),
         ("trigger: alert.subject", "trigger: alrt.subject", 'line 5, trigger cannot be used: there is no "alrt"'),
         ("trigger: alert", 'trigger: "{{ alert }}" #', "line 5, trigger cannot be used: expected an exp"),
+        ("alert.subject.host", "alert.subject.hostname", "line 5, trigger cannot be used: alert.subject.hostname is"),
+        ("alert.subject.host", "alert.hostname", "line 5, trigger cannot be used: alert.hostname is not known; there"),
         ("(lists.hosts)", "(lists.machines)", "line 5, trigger cannot be used: lists.machines is not known; here"),
         ("action: enrich_alert", "action: enrich", 'line 9, steps[0].action is "enrich": expected one of test_connect'),
         ("id: enriched", "id: 1st", 'line 8, steps[0].id is "1st": expected a short name of small letters'),

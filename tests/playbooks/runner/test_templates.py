@@ -15,10 +15,11 @@ from cbsigned_playbooks.runner.vocabulary import FILTERS, TESTS
 
 _KNOWN = Known(("enriched",), ("tools",))
 _NAMES: dict[str, Any] = {
-    "alert": {
-        "title": "git outside of builds", "items": [1, 2], "subject": {"name": "Git.EXE", "path": None, "pid": 0},
+    "alert": {"title": "git outside of builds", "subject": {"name": "Git.EXE", "path": None, "pid": 0}},
+    "record": {
+        "items": [1, 2], "score": "75", "nested": [{"a": {"b": 1}}, {"a": None}, {"a": {"b": [3, 4]}}],
+        "bad": "x\n\u202ey",
     },
-    "record": {"score": "75", "nested": [{"a": {"b": 1}}, {"a": None}, {"a": {"b": [3, 4]}}], "bad": "x\n\u202ey"},
     "lists": {"tools": ["git*", "python?.exe"]},
     "steps": {"enriched": {"ok": True, "rows": [{"md5": "aa"}, {"md5": "bb"}, {"md5": "aa"}], "row": None}},
 }  # fmt: skip
@@ -43,7 +44,7 @@ def written(source: str) -> Any:
         ("record.absent is defined", False),
         ("(record.absent|default('no')) == 'no'", True),
         ("'git' in alert.title", True),
-        ("2 not in alert.items", False),
+        ("2 not in record.items", False),
         ("steps.enriched.rows|selectattr('md5', 'eq', 'bb')|length == 1", True),
         ("not steps.enriched.rows|rejectattr('md5', 'in', ['aa', 'bb'])", True),
         ("steps.enriched.row is none and not steps.enriched.row", True),
@@ -62,7 +63,7 @@ def test_a_template_that_is_one_expression_keeps_the_type_of_its_value() -> None
 
 
 def test_a_member_named_like_a_method_is_the_member() -> None:
-    assert written("{{ alert.items }}") == "[1, 2]"
+    assert written("{{ record.items }}") == "[1, 2]"
 
 
 def test_a_note_shows_what_cannot_be_seen_and_a_name_makes_no_line() -> None:
@@ -98,8 +99,8 @@ def test_loops_number_their_rounds() -> None:
         "{% block b %}{% endblock %}",
         "{% call f() %}{% endcall %}",
         "{% filter upper %}x{% endfilter %}",
-        "{% for a in alert.items recursive %}{% endfor %}",
-        "{% for a, b in alert.items %}{% endfor %}",
+        "{% for a in record.items recursive %}{% endfor %}",
+        "{% for a, b in record.items %}{% endfor %}",
         "{{ alert.title.upper() }}",
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ cycler.__init__.__globals__.os }}",
@@ -116,8 +117,8 @@ def test_loops_number_their_rounds() -> None:
         "{{ {'a': 1} }}",
         "{{ (1, 2) }}",
         "{{ unknown }}",
-        "{{ [*alert.items] }}",
-        "{{ alert.items|join(*alert.items) }}",
+        "{{ [*record.items] }}",
+        "{{ record.items|join(*record.items) }}",
         "{{ steps }}",
         "{{ steps['enriched'] }}",
         "{{ steps.later.ok }}",
@@ -127,7 +128,7 @@ def test_loops_number_their_rounds() -> None:
         "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
         "{{ " + "not " * 5000 + "1 }}",
         "{{ " + "9" * 9000 + "x }}",
-        "{% for a in alert.items %}" * 500 + "{% endfor %}" * 500,
+        "{% for a in record.items %}" * 500 + "{% endfor %}" * 500,
         "{{ x",
         "{% if %}",
     ],
@@ -140,15 +141,15 @@ def test_what_is_not_part_of_the_language_is_refused_when_it_is_read(source: str
 @pytest.mark.parametrize(
     "source",
     [
-        "{{ alert.__class__ }}",
+        "{{ record.__class__ }}",
         "{{ alert['__class__'] }}",
         "{{ alert.title.__class__ }}",
         "{{ alert.title.format }}",
-        "{{ alert.keys }}",
-        "{{ alert.items.append }}",
-        "{{ alert.items.__len__ }}",
-        "{% for a in alert.items %}{{ loop.__class__ }}{% endfor %}",
-        "{% for a in alert.items %}{{ loop.changed }}{% endfor %}",
+        "{{ record.keys }}",
+        "{{ record.items.append }}",
+        "{{ record.items.__len__ }}",
+        "{% for a in record.items %}{{ loop.__class__ }}{% endfor %}",
+        "{% for a in record.items %}{{ loop.changed }}{% endfor %}",
         "{{ alert|values('__class__') }}",
     ],
 )
@@ -160,14 +161,14 @@ def test_no_attribute_of_an_object_is_a_member(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("{{ alert.absent }}", 'there is no "absent" here; there are title, items, subject.'),
+        ("{{ record.absent }}", 'there is no "absent" here; there are items, score, nested, bad.'),
         ("{{ alert.subject.path.x }}", 'null has no member "x".'),
         ("{{ alert.subject.path }}", r"null cannot be written into a text"),
-        ("{{ alert.absent.x }}", 'there is no "absent"'),
-        ("{% if alert.absent %}{% endif %}", 'there is no "absent"'),
-        ("{% for a in alert.absent %}{% endfor %}", 'there is no "absent"'),
+        ("{{ record.absent.x }}", 'there is no "absent"'),
+        ("{% if record.absent %}{% endif %}", 'there is no "absent"'),
+        ("{% for a in record.absent %}{% endfor %}", 'there is no "absent"'),
         ("{% for a in alert %}{% endfor %}", "for goes through a list, and this is an object"),
-        ("{{ alert.items[9] }}", 'there is no item "9" in a list of 2'),
+        ("{{ record.items[9] }}", 'there is no item "9" in a list of 2'),
         ("{{ alert.title < 1 }}", "not supported"),
         ("{{ record.nested|values('a.c') }}", 'there is no "c" on the path'),
         ("{{ alert.title|join }}", "a list is expected"),
@@ -207,7 +208,7 @@ def test_time_ends_a_template_too() -> None:
     ticks = iter(range(10**9))
 
     with pytest.raises(TemplateProblem, match="too much work"):
-        text("{% for a in alert.items %}{{ a }}{% endfor %}", _KNOWN).evaluate(_NAMES, lambda: next(ticks) * 4.0)
+        text("{% for a in record.items %}{{ a }}{% endfor %}", _KNOWN).evaluate(_NAMES, lambda: next(ticks) * 4.0)
 
 
 @given(st.text(min_size=1, max_size=60))
@@ -248,7 +249,7 @@ def test_any_text_is_a_template_or_refused_with_a_reason(source: str) -> None:
 
 @given(
     st.sampled_from(sorted(FILTERS)),
-    st.sampled_from(["alert", "alert.items", "alert.title", "none", "5", "lists.tools"]),
+    st.sampled_from(["alert", "record.items", "alert.title", "none", "5", "lists.tools"]),
 )
 def test_a_filter_over_any_type_gives_a_value_or_a_reason(name: str, what: str) -> None:
     given_to = {"values": "('x')", "selectattr": "('x')", "rejectattr": "('x', 'eq', 1)"}.get(name, "")
