@@ -66,7 +66,7 @@ def _read(action: Action, parameter: Parameter, value: Any) -> Any:
 
 def _absent(action: Action, parameter: Parameter) -> Any:
     if parameter.required:
-        raise InputError(f"{action.title} needs {parameter.name}: {_expected(parameter)} {_example(parameter)}")
+        raise InputError(f"{action.title} needs {parameter.name}: {_expected(parameter)}{_example(parameter)}")
     return parameter.default
 
 
@@ -163,7 +163,7 @@ _READERS: Mapping[Kind, Callable[[Action, Parameter, Any], Any]] = {
 
 def _wrong(action: Action, parameter: Parameter, value: Any) -> InputError:
     shown = printable(_written(value), _SHOWN)
-    return InputError(f"{parameter.name} of {action.title} is {shown}: {_expected(parameter)} {_example(parameter)}")
+    return InputError(f"{parameter.name} of {action.title} is {shown}: {_expected(parameter)}{_example(parameter)}")
 
 
 def _written(value: Any) -> str:
@@ -196,4 +196,4 @@ _WORDS = {
 
 
 def _example(parameter: Parameter) -> str:
-    return f"Example: {parameter.example}" if parameter.example is not None else ""
+    return f" Example: {parameter.example}" if parameter.example is not None else ""

@@ -334,3 +334,9 @@ def test_values_from_outside_are_escaped_in_every_picture(actions: Actions, tmp_
             assert "<script" not in text
             assert "<b>" not in text
             assert "\u202e" not in text
+
+
+def test_a_message_about_a_number_ends_with_its_range(actions: Actions) -> None:
+    told = actions.run("find_processes", {"query": "a", "rows": 10**6}).message
+
+    assert told.endswith("expected a whole number of rows, 1 to 1,000.")
