@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections import Counter
@@ -15,7 +16,18 @@ from cbsigned.backfill.duckdb_engine import DuckDbEngine
 from cbsigned.backfill.inputs import Columns
 from cbsigned.backfill.work import Part, Shape, Tables
 from edr_server import EdrServer
-from shared.backfill.history import Row, backfill, binaries, events, expected_statuses, read, statuses, summary, write
+from shared.backfill.history import (
+    Row,
+    backfill,
+    binaries,
+    environment,
+    events,
+    expected_statuses,
+    read,
+    statuses,
+    summary,
+    write,
+)
 from support import PROJECT
 
 SPARK = PROJECT / ".venvs" / "spark" / "bin" / "cbsigned"
@@ -32,8 +44,8 @@ def spark() -> str:
     return str(SPARK)
 
 
-def alike(rows: Sequence[Row]) -> Counter[tuple[tuple[str, object], ...]]:
-    return Counter(tuple(row.items()) for row in rows)
+def alike(rows: Sequence[Row]) -> Counter[tuple[tuple[str, str], ...]]:
+    return Counter(tuple((name, json.dumps(value, default=str)) for name, value in row.items()) for row in rows)
 
 
 def test_a_large_parquet_file_is_written_in_parts_that_hold_every_row_once(tmp_path: Path) -> None:
@@ -141,3 +153,28 @@ def test_five_million_rows_are_the_same_from_spark(tmp_path: Path) -> None:
     assert duckdb.execute(f"SELECT count(*), count(DISTINCT event) FROM {other}").fetchone() == (5_000_000,) * 2
     different = f"(FROM {one} EXCEPT ALL FROM {other}) UNION ALL (FROM {other} EXCEPT ALL FROM {one})"
     assert duckdb.execute(f"SELECT count(*) FROM ({different})").fetchone() == (0,)
+
+
+@pytest.mark.nightly
+def test_the_example_of_a_stream_writes_every_row_once_across_a_restart(tmp_path: Path) -> None:
+    rows = events(900, 200)
+    places = [str(tmp_path / name) for name in ("in", "out", "checkpoint")]
+    python = Path(spark()).parent / "python"
+    more = {"CBSIGNED_CACHE_FILE": str(tmp_path / "cache"), "PYSPARK_PYTHON": str(python)}
+    found = []
+
+    with EdrServer(binaries(150)) as server:
+        for number in range(2):
+            write(tmp_path / "in" / f"{number}.parquet", [{**r, "process_md5": r["md5"]} for r in rows[number::2]])
+            done = subprocess.run(
+                [str(python), str(PROJECT / "packaging" / "spark" / "stream.py"), *places], capture_output=True,
+                text=True, timeout=300, check=False,
+                env=environment(server, more),
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            found.append(read(tmp_path / "out"))
+
+        asked = server.counts["binary"]
+    assert (len(found[0]), len(found[1])) == (450, 900)
+    assert statuses(found[1]) == expected_statuses(rows, 150)
+    assert asked == 2
