@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook bench-clickhouse bench-backfill docs splunk appinspect playbooks schemathesis clean
+.PHONY: demo test test-nightly lint bench bench-store bench-splunk bench-webhook bench-shared bench-clickhouse bench-backfill docs splunk appinspect playbooks schemathesis clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and "cbsigned needs Python 3.9 or newer; this is " + sys.version.split()[0])'
@@ -44,6 +44,9 @@ bench-backfill: $(VENV)/dev ## measure a back-fill of 50 million events beside t
 
 bench-clickhouse: $(VENV)/dev ## measure a store on two ClickHouse nodes beside its file (half an hour, 8 GB), write benchmarks/clickhouse.md
 	$(BIN)/python benchmarks/bench_clickhouse.py --output benchmarks/clickhouse.md
+
+bench-shared: $(VENV)/dev ## measure the shared cache, leases and jobs beside those of one host, write benchmarks/shared.md
+	$(BIN)/python benchmarks/bench_shared.py --output benchmarks/shared.md
 
 docs: $(VENV)/dev         ## paste real output into the README
 	$(BIN)/python tests/readme.py --write

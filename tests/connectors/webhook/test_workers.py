@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,16 +119,22 @@ def questions(edr: EdrServer) -> list[list[str]]:
     return [re.findall(r"[0-9a-f]{32}", query.lower()) for query in queries]
 
 
+def killed(worker: Service, edr: EdrServer) -> tuple[float, set[str]]:
+    """Kill a worker while it asks; return when that was, and what the workers were asking for then."""
+    while len(questions(edr)) < 6:
+        time.sleep(0.01)
+    worker.kill()
+    return time.monotonic(), {md5 for question in questions(edr)[-2 * MOST_UNDER_WAY :] for md5 in question}
+
+
 def killed_under_load(place: Site, alerts: int) -> str:
     """Kill one of two workers while it asks; check every answer and every question; return how long it took."""
     with EdrServer(BINARIES, latency_s=0.3) as edr, place.responder(edr) as service:
         with place.worker(edr, "one") as dying, place.worker(edr, "two") as worker:
-            jobs = accepted(service, alerts)
-            while len(questions(edr)) < 6:
-                time.sleep(0.01)
-            dying.kill()
-            began = time.monotonic()
-            in_flight = {md5 for question in questions(edr)[-2 * MOST_UNDER_WAY :] for md5 in question}
+            with ThreadPoolExecutor(1) as pool:
+                killing = pool.submit(killed, dying, edr)
+                jobs = accepted(service, alerts)
+                began, in_flight = killing.result()
             found = ended(service, [location for location, md5 in jobs.items() if md5 in in_flight])
             own_s = time.monotonic() - began
             found.update(ended(service, [location for location in jobs if location not in found]))
