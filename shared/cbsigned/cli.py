@@ -364,7 +364,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _ORDER = (
-    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "playbook",
+    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "worker", "playbook",
     "edr-server", "samples", "config",
 )  # fmt: skip
 

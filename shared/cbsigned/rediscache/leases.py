@@ -33,7 +33,8 @@ _OWNER_CHARS = 16
 _AT_ONCE = 500
 _BEYOND_S = 5.0
 """How long a lease outlives the deadline of who asks."""
-_ALIVE_S, _BEAT_S = 3.0, 1.0
+_ALIVE_S, _BEAT_S = 5.0, 1.0
+"""A busy process may be four seconds late with its sign of life."""
 _LINGER_S, _LINGER_MISSING_S = 30.0, 10.0
 _JITTER = 0.1
 _PATIENCE = 0.5

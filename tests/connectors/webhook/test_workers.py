@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 
 from cbsigned.cli import main
+from cbsigned.rediscache.answers import digest_of
+from cbsigned.rediscache.server import RedisServer
+from cbsigned.settings import RedisSettings
 from cbsigned_connectors.webhook.broker import Broker, BrokerSettings
 from connectors.webhook.process import Service, serve_process, worker_process
 from edr_server import TOKEN, EdrServer, Fault
@@ -28,8 +31,6 @@ MD5S = [f"{number:032x}" for number in range(1, FILES + 1)]
 STATUSES = dict(zip(MD5S, ("Signed", "Unsigned", "Expired", "Invalid Chain") * FILES))
 BINARIES = [{"md5": md5.upper(), "digsig_result": STATUSES[md5]} for md5 in MD5S]
 ASYNC = "/v1/alerts?mode=async"
-MOST_UNDER_WAY = 4
-"""Questions of one kind that a worker has under way."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ class Site:
 
     folder: Path
     config: Path
+    redis: RedisProcess
 
     @contextlib.contextmanager
     def responder(self, edr: EdrServer) -> Iterator[Service]:
@@ -84,7 +86,7 @@ def site(folder: Path, broker: str, redis: RedisProcess, more: str = "") -> Site
     config.write_text(
         f"cache: {{url: '{redis.url}', timeout_s: 5}}\njobs: {{url: '{broker}'{password}{more}}}\n", encoding="utf-8"
     )
-    return Site(folder, config)
+    return Site(folder, config, redis)
 
 
 def accepted(service: Service, count: int, first: int = 0) -> dict[str, str]:
@@ -119,12 +121,15 @@ def questions(edr: EdrServer) -> list[list[str]]:
     return [re.findall(r"[0-9a-f]{32}", query.lower()) for query in queries]
 
 
-def killed(worker: Service, edr: EdrServer) -> tuple[float, set[str]]:
-    """Kill a worker while it asks; return when that was, and what the workers were asking for then."""
+def killed(worker: Service, edr: EdrServer, redis: RedisProcess) -> tuple[float, set[str]]:
+    """Kill a worker while it asks; return when that was, and what was leased then."""
     while len(questions(edr)) < 6:
         time.sleep(0.01)
     worker.kill()
-    return time.monotonic(), {md5 for question in questions(edr)[-2 * MOST_UNDER_WAY :] for md5 in question}
+    at = time.monotonic()
+    with contextlib.closing(RedisServer(RedisSettings(redis.url, timeout_s=5.0))) as server:
+        names = b" ".join(server.use(lambda client: list(client.scan_iter("*|lease", count=10_000)))).decode()
+    return at, {md5 for md5 in MD5S if digest_of(md5) in names}
 
 
 def killed_under_load(place: Site, alerts: int) -> str:
@@ -132,7 +137,7 @@ def killed_under_load(place: Site, alerts: int) -> str:
     with EdrServer(BINARIES, latency_s=0.3) as edr, place.responder(edr) as service:
         with place.worker(edr, "one") as dying, place.worker(edr, "two") as worker:
             with ThreadPoolExecutor(1) as pool:
-                killing = pool.submit(killed, dying, edr)
+                killing = pool.submit(killed, dying, edr, place.redis)
                 jobs = accepted(service, alerts)
                 began, in_flight = killing.result()
             found = ended(service, [location for location, md5 in jobs.items() if md5 in in_flight])
