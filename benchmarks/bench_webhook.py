@@ -41,11 +41,12 @@ from recording import Recording  # noqa: E402
 
 HEAD = """# The webhook responder beside a bare handler
 
-Written by `make bench-webhook` (`{command}`). This run: Python {python}, {cores} cores, {system}. Both sides
-of a row ran in turns in one run, the best round of each counts, and others may have been using the machine: read the
-ratios. *Bare* is a FastAPI handler on the same uvicorn that reads the body and answers a constant of the same size;
-client, server and EDR share the cores. {connections} connections, each with one request at a time. A *new* alert has an
-id of its own, so that no answer that was given before is the one to it; what it is about stands in the cache.
+Written by `make bench-webhook` (`{command}`). This run: Python {python}, {cores} cores, {system}, load average
+{load:.1f} when it began. Both sides of a row ran in turns in one run, the best round of each counts, and others may
+have been using the machine: read the ratios. *Bare* is a FastAPI handler on the same uvicorn that reads the body and
+answers a constant of the same size; client, server and EDR share the cores. {connections} connections, each with one
+request at a time. A *new* alert has an id of its own, so that no answer that was given before is the one to it; what
+it is about stands in the cache, and so does what was concluded of it for an earlier alert that said the same.
 """
 CONFIG = """
 senders:
@@ -116,7 +117,7 @@ def report(folder: Path, size: Size, small: bool) -> str:
     """Return everything that is measured, as Markdown."""
     head = HEAD.format(
         command="benchmarks/bench_webhook.py" + (" --small" if small else ""), python=platform.python_version(),
-        cores=os.cpu_count(), system=platform.system(), connections=CONNECTIONS,
+        cores=os.cpu_count(), system=platform.system(), connections=CONNECTIONS, load=os.getloadavg()[0],
     )  # fmt: skip
     (folder / "webhook.yaml").write_text(CONFIG, encoding="utf-8")
     return "\n".join([head, *warm(folder, size), *stages(), *cold(folder, size.cold), ""])
