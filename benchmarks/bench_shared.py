@@ -43,8 +43,8 @@ from redis_server import redis_process  # noqa: E402
 HEAD = """# What sharing between hosts costs
 
 Written by `make bench-shared` (`benchmarks/bench_shared.py`). This run: Python {python}, {cores} cores, {system}.
-Redis and RabbitMQ run on the loopback of the same machine; both sides of a row ran in turns in one run, the best round of each
-counts, and others may have been using the machine: read the ratios.
+Redis and RabbitMQ run on the loopback of the same machine; both sides of a row ran in turns in one run, the best
+round of each counts, and others may have been using the machine: read the ratios.
 
 | what | one host | shared | × |
 |---|---|---|---|

@@ -364,8 +364,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _ORDER = (
-    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "worker", "playbook",
-    "edr-server", "samples", "config",
+    "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "worker",
+    "playbook", "edr-server", "samples", "config",
 )  # fmt: skip
 
 
