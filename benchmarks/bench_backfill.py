@@ -203,8 +203,8 @@ def report(folder: Path, command: str, *, small: bool) -> str:
         f"| | {second.peak_mb:.0f} |",
         "",
         f"Speed of the back-fill, of that of the join alone, best rounds: {bold(ratio, small or ratio >= 0.5)} (at "
-        f"least 0.5). It does the join too, so more than 1 is the machine's doing: its load at the beginning of each run was "
-        f"{', '.join(f'{value:.1f}' for value in load)}.",
+        f"least 0.5). It does the join too, so more than 1 is the machine's doing: its load at the beginning of each "
+        f"run was {', '.join(f'{value:.1f}' for value in load)}.",
         "",
         f"{expected[0]:,} rows came out, {expected[1]:,} different events. After the kill: "
         f"{'the same rows, each once' if same else 'other rows (missed)'}. Statuses: "

@@ -25,10 +25,11 @@ PARTS = {
 HEAD = """# Measurements
 
 Written by `make bench`; each part names its own command. Read the ratios: both sides ran on the same machine, in the
-same run. Other parts are measured apart, each in a page of its own: `make bench-store` writes `store.md`, the store at five
-million processes, `make bench-splunk` `splunk.md`, the Splunk commands beside the stock SDK, `make bench-webhook` `webhook.md`,
-the responder beside a bare handler, `make bench-clickhouse` `clickhouse.md`, `make bench-shared` `shared.md`, cache and jobs
-on Redis and RabbitMQ, and `make bench-backfill` `backfill.md`, the back-fill of 50 million events.
+same run. Other parts are measured apart, each in a page of its own: `make bench-store` writes `store.md`, the store
+at five million processes, `make bench-splunk` `splunk.md`, the Splunk commands beside the stock SDK,
+`make bench-webhook` `webhook.md`, the responder beside a bare handler, `make bench-clickhouse` `clickhouse.md`,
+`make bench-shared` `shared.md`, cache and jobs on Redis and RabbitMQ, and `make bench-backfill` `backfill.md`, the
+back-fill of 50 million events.
 This run: {python}, SQLite {sqlite}, {cores} cores, {system}.
 """
 

@@ -291,7 +291,8 @@ class TestAround:
             client.post("/v1/alerts", ALERT)
             counted = client.get("/metrics").text
 
-        assert client.parts is not None and client.parts.health.source().works
+        assert client.parts is not None
+        assert client.parts.health.source().works
         assert 'cbsigned_source_questions_total{outcome="answered",question="binaries"} 1.0' in counted
 
     def test_a_request_id_is_taken_over_where_it_is_one(self, client: Client) -> None:
