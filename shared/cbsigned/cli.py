@@ -365,7 +365,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _ORDER = (
     "enrich", "signed", "lineage", "search", "process", "binary", "related", "sweep", "store", "serve", "worker",
-    "playbook", "edr-server", "samples", "config",
+    "playbook", "edr-server", "backfill", "samples", "config",
 )  # fmt: skip
 
 
