@@ -83,8 +83,9 @@ def test_the_fields_are_the_cores_settings() -> None:
     assert missing == {
         ("edr", "verify_tls"),  # turned off in the file alone, so that nobody does it in passing
         ("edr", "max_response_bytes"),
-        ("cache", "file"),
-        ("cache", "max_bytes"),
+        *(
+            ("cache", name) for name in ("file", "max_bytes", "url", "password", "timeout_s", "ca_file")
+        ),  # the KV store is it
     }
 
 
