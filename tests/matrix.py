@@ -5,8 +5,8 @@
     python tests/matrix.py -- -k lineage   the rest goes to pytest
 
 An interpreter counts when its `--version` answers: pyenv's own versions do, a pyenv shim that fails does not. Each
-gets a virtual environment in `.venvs/`, kept until setup.cfg changes. Two are tested at a time where there are two
-cores. Exit code 1 when any run fails.
+gets a virtual environment in `.venvs/`, kept until setup.cfg changes. On two cores three are tested at a time: they
+wait for servers most of it. Exit code 1 when any run fails.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def tested(version: str, inside: Path, marks: str, more: Sequence[str], log: Opt
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nightly", action="store_true", help="the long checks instead, on the running Python")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="Pythons at a time (default: 2)")
+    parser.add_argument(
+        "--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="Pythons at a time (default: cores + 1)"
+    )
     parser.add_argument("pytest", nargs="*", help="handed to pytest")
     options = parser.parse_args()
     found = interpreters()
