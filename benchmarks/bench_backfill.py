@@ -36,16 +36,16 @@ from cbsigned.backfill.work import Shape, Tables  # noqa: E402
 
 HEAD = """# Back-fill of history beside the join alone
 
-Written by `make bench-backfill` (`{command}`). This run: Python {python}, DuckDB {duckdb}, {cores} cores, {system};
-others may have been using the machine: read the ratios. {events:,}
-generated events in {files} Parquet files ({size:.1f} GB),
-{hashes:,} distinct hashes, some of them very frequent. Two bounds of issue 7 are here: at least half the speed
+Written by `make bench-backfill` (`{command}`). This run: Python {python}, DuckDB {duckdb}, {cores} cores,
+{system}; others may have been using the machine: read the ratios. {events:,} generated
+events in {files} Parquet files ({size:.1f} GB), {hashes:,}
+distinct hashes, some of them very frequent. Two bounds of issue 7 are here: at least half the speed
 of the join alone, and less than 2 GB of memory for the whole process.
 """
 MEMORY_BYTES = 2**30
 PROGRAM = [sys.executable, "-m", "cbsigned.cli"]
 STEP = [sys.executable, __file__, "--step"]
-ROUNDS = 2
+ROUNDS = 3
 STATUSES = ("Signed", "Signed", "Signed", "Unsigned", "Expired", "Bad Signature")
 SHAPE = Shape(
     "parquet", Columns((("process_md5",),), None), tuple((f"cbsigned_{name}", name) for name in SIGNING)
@@ -54,9 +54,10 @@ SHAPE = Shape(
 
 @dataclass(frozen=True)
 class Took:
-    """One process: how long, and the most memory it had."""
+    """One process: how long, of its own and the system's work for it, and the most memory it had."""
 
     seconds: float
+    cpu_s: float
     peak_mb: float
     output: str
 
@@ -115,7 +116,7 @@ def run(command: Sequence[object], **more: str) -> Took:
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{command} ended with {child.returncode}")
-    return Took(time.perf_counter() - began, usage.ru_maxrss / 1024, output)
+    return Took(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
 
 
 def join_alone(answers: Path, events: Path, target: Path) -> None:
@@ -188,23 +189,26 @@ def report(folder: Path, command: str, *, small: bool) -> str:
     peak = max(took.peak_mb for took in [*whole, second])
     best, done = min(took.seconds for took in alone), min(took.seconds for took in whole)
     ratio = best / done
+    work = min(took.cpu_s for took in alone) / min(took.cpu_s for took in whole)
     text = HEAD.format(
         command=command, python=platform.python_version(), duckdb=duckdb.__version__, cores=os.cpu_count(),
         system=platform.system(), events=events, files=files, size=size, hashes=hashes,
     )  # fmt: skip
     rows = [
         "",
-        "| | seconds, each round | events a second, best | peak memory, MB |",
-        "|---|---|---|---|",
-        f"| back-fill from a store: distinct, look-ups, join | {each(whole)} | {events / done:,.0f} | "
+        "| | seconds, each round | CPU seconds, each round | events a second, best | peak memory, MB |",
+        "|---|---|---|---|---|",
+        f"| back-fill from a store: distinct, look-ups, join | {each(whole)} | {cpu(whole)} | {events / done:,.0f} | "
         f"{bold(round(peak), small or peak < 2048)} |",
-        f"| the join alone | {each(alone)} | {events / best:,.0f} | {max(took.peak_mb for took in alone):.0f} |",
+        f"| the join alone | {each(alone)} | {cpu(alone)} | {events / best:,.0f} | {max(took.peak_mb for took in alone):.0f} |",
         f"| killed with kill -9 at half of the parts, and the same command again | {first:.1f} + {second.seconds:.1f} "
-        f"| | {second.peak_mb:.0f} |",
+        f"| | | {second.peak_mb:.0f} |",
         "",
         f"Speed of the back-fill, of that of the join alone, best rounds: {bold(ratio, small or ratio >= 0.5)} (at "
-        f"least 0.5). It does the join too, so more than 1 is the machine's doing: its load at the beginning of each "
-        f"run was {', '.join(f'{value:.1f}' for value in load)}.",
+        f"least 0.5); by CPU seconds, which others disturb less, {work:.2f}. "
+        "The machine's load at the beginning of each run, in turns: "
+        f"{', '.join(f'{value:.1f}' for value in load)}. The back-fill does the join too, so more than 1 would be the "
+        "load's doing.",
         "",
         f"{expected[0]:,} rows came out, {expected[1]:,} different events. After the kill: "
         f"{'the same rows, each once' if same else 'other rows (missed)'}. Statuses: "
@@ -244,6 +248,10 @@ def by_edr(folder: Path, hashes: int) -> str:
 
 def each(rounds: Sequence[Took]) -> str:
     return ", ".join(f"{took.seconds:.1f}" for took in rounds)
+
+
+def cpu(rounds: Sequence[Took]) -> str:
+    return ", ".join(f"{took.cpu_s:.1f}" for took in rounds)
 
 
 def step(name: str, folder: str, *more: str) -> int:
