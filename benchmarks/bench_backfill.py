@@ -200,7 +200,8 @@ def report(folder: Path, command: str, *, small: bool) -> str:
         "|---|---|---|---|---|",
         f"| back-fill from a store: distinct, look-ups, join | {each(whole)} | {cpu(whole)} | {events / done:,.0f} | "
         f"{bold(round(peak), small or peak < 2048)} |",
-        f"| the join alone | {each(alone)} | {cpu(alone)} | {events / best:,.0f} | {max(took.peak_mb for took in alone):.0f} |",
+        f"| the join alone | {each(alone)} | {cpu(alone)} | {events / best:,.0f} | "
+        f"{max(took.peak_mb for took in alone):.0f} |",
         f"| killed with kill -9 at half of the parts, and the same command again | {first:.1f} + {second.seconds:.1f} "
         f"| | | {second.peak_mb:.0f} |",
         "",

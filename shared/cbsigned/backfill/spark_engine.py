@@ -1,7 +1,7 @@
 """Both passes on a cluster, by Spark. Look-ups stay in the driver: one place that asks, one rate, one budget.
 
-Executors read, join and write rows in Spark's own code. They run no Python of ours, need nothing installed, and the
-token never reaches them.
+Executors read, join and write rows in Spark's own code. They run no Python of ours, need nothing installed, and are
+not sent the token; where Spark starts them on the driver's own host they inherit its environment, as any child does.
 """
 
 from __future__ import annotations
