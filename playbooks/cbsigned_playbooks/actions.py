@@ -14,12 +14,11 @@ from typing import Any, Callable, Optional, Union
 
 from cbsigned.alert import Alert
 from cbsigned.binary import Signature
-from cbsigned.cli import process_id_of
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import AlertError, CbSignedError, ConfigError, SourceError
 from cbsigned.formats import FORMATS, parse_alert, records_of
 from cbsigned.gaps import Cause, Gap
-from cbsigned.observables import parse_md5, parse_sha256, printable
+from cbsigned.observables import parse_md5, parse_sha256, printable, process_id_of
 from cbsigned.process import parse_process
 from cbsigned.render.document import Document, enrichment_document, signature_document
 from cbsigned.render.found import binary_row, process_row, seen_document

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Optional, Protocol
 
 from cbsigned.cache import FileCache
-from cbsigned.cli import expanded
 from cbsigned.edr import connect
 from cbsigned.edr.checks import Finding
 from cbsigned.enrichment import Caches, Sources, process_cache, signature_cache
 from cbsigned.errors import ConfigError, SourceError
 from cbsigned.seen import Seen
-from cbsigned.settings import Settings
+from cbsigned.settings import Settings, expanded
 from cbsigned.timing import Deadline
 
 __all__ = ["Desk", "EdrDesk", "Page", "StoreDesk"]

@@ -12,7 +12,6 @@ import csv
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,9 +21,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Optional, TextIO, Union
 
 from cbsigned.config import Configuration, load_configuration
 from cbsigned.errors import CbSignedError, ConfigError, SourceError
-from cbsigned.observables import parse_process_id, printable
 from cbsigned.output import Progress, json_line
-from cbsigned.settings import Settings, parse_settings
+from cbsigned.settings import Settings, expanded, parse_settings
 from cbsigned.timing import Deadline
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from cbsigned.enrichment import Sources
     from cbsigned.render.style import Style
 
-__all__ = ["Context", "ExitCode", "common_options", "expanded", "main", "process_id_of"]
+__all__ = ["Context", "ExitCode", "common_options", "main"]
 
 OUTPUTS = ("table", "json", "markdown", "html", "csv")
 _ON_CLICKHOUSE = "enrich, signed, lineage, search and serve"
@@ -373,34 +371,6 @@ def _commands() -> list[EntryPoint]:
     found: Any = entry_points()
     group = found.select(group="cbsigned.commands") if hasattr(found, "select") else found.get("cbsigned.commands", ())
     return list({point.name: point for point in group}.values())
-
-
-def process_id_of(text: str) -> str:
-    """Return the process id that a user typed, or pasted as a link of the EDR's console.
-
-    Raises:
-        ConfigError: There is none in it.
-    """
-    link = re.search(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)", text)
-    guid = parse_process_id(link.group(1) if link else text)
-    if guid is None:
-        raise ConfigError(
-            f"{printable(text, 60)} is no process guid: expected 36 characters such as "
-            "00000009-0000-082c-01d1-7f392625197c, or a link of the console that holds them."
-        )
-    return guid
-
-
-def expanded(path: str) -> Path:
-    """Return a path with `~` replaced.
-
-    Raises:
-        ConfigError: There is no such user.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{path} names no user's folder. Write the path in full.") from None
 
 
 def _cell(value: object) -> str:

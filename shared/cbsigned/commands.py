@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from cbsigned.cli import Context, ExitCode, common_options, process_id_of
+from cbsigned.cli import Context, ExitCode, common_options
 from cbsigned.enrichment import Enrichment, enrich, statuses_of
 from cbsigned.errors import ConfigError
 from cbsigned.gaps import Cause, Gap
 from cbsigned.lineage import Lineage, lineages
-from cbsigned.observables import parse_md5, parse_sha256
+from cbsigned.observables import parse_md5, parse_sha256, process_id_of
 from cbsigned.output import write_output
 from cbsigned.render.csv import LINEAGE_COLUMNS, csv_lines, lineage_rows
 from cbsigned.render.document import Document, enrichment_document, lineage_document, signature_document

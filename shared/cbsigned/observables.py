@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Optional
 
+from cbsigned.errors import ConfigError
 from cbsigned.timing import from_filetime
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "parse_process_id",
     "parse_sha256",
     "printable",
+    "process_id_of",
     "read_hashes",
     "short_host",
     "split_path",
@@ -188,6 +190,22 @@ def short_host(name: str) -> str:
     """Return a host name for comparing: lower case, without its domain; an IP address stays whole."""
     text = name.strip().lower()
     return text if re.fullmatch(r"[\d.]+|.*:.*", text) else text.split(".", 1)[0]
+
+
+def process_id_of(text: str) -> str:
+    """Return the process id that a user typed, or pasted as a link of the EDR's console.
+
+    Raises:
+        ConfigError: There is none in it.
+    """
+    link = re.search(r"#/?analyze/([0-9a-fA-F-]{36})(?:[/?]|$)", text)
+    guid = parse_process_id(link.group(1) if link else text)
+    if guid is None:
+        raise ConfigError(
+            f"{printable(text, 60)} is no process guid: expected 36 characters such as "
+            "00000009-0000-082c-01d1-7f392625197c, or a link of the console that holds them."
+        )
+    return guid
 
 
 def printable(text: str, most: int) -> str:

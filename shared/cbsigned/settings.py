@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from cbsigned.errors import ConfigError
 from cbsigned.observables import printable
 from cbsigned.signing import Life
 
-__all__ = ["EdrSettings", "RedisSettings", "Settings", "Spec", "parse_settings", "redis_url", "specs"]
+__all__ = ["EdrSettings", "RedisSettings", "Settings", "Spec", "expanded", "parse_settings", "redis_url", "specs"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,18 @@ _SWITCH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false
 _OF_SERVER = ("url", "password", "timeout_s", "ca_file")
 _LIFE = {"signed_s", "unknown_s", "process_s"}
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. \-]{0,252}[A-Za-z0-9_])?", re.ASCII)  # an EDR's own name has spaces
+
+
+def expanded(path: str) -> Path:
+    """Return a path with `~` replaced.
+
+    Raises:
+        ConfigError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path} names no user's folder. Write the path in full.") from None
 
 
 def specs() -> tuple[Spec, ...]:

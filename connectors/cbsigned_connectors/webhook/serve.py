@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from cbsigned.cli import Context, ExitCode, expanded
+from cbsigned.cli import Context, ExitCode
 from cbsigned.errors import ConfigError
+from cbsigned.settings import expanded
 
 if TYPE_CHECKING:
     from cbsigned.settings import Settings

@@ -15,12 +15,12 @@ from cbsigned.backfill.metered import Meter, MeteredSource
 from cbsigned.backfill.run import Run, Sizes
 from cbsigned.backfill.state import Folder
 from cbsigned.backfill.work import Engine, Shape
-from cbsigned.cli import Context, ExitCode, common_options, expanded
+from cbsigned.cli import Context, ExitCode, common_options
 from cbsigned.edr.query import MAX_CLAUSES
 from cbsigned.enrichment import Sources
 from cbsigned.errors import ConfigError
 from cbsigned.observables import printable
-from cbsigned.settings import Settings
+from cbsigned.settings import Settings, expanded
 
 __all__ = ["backfill"]
 

@@ -88,7 +88,7 @@ def durable_cache(settings: Settings) -> tuple[Optional[Cache], Optional[RedisSe
     Raises:
         ConfigError: The extra `redis` is not installed.
     """
-    from cbsigned.cli import expanded
+    from cbsigned.settings import expanded
 
     local = FileCache(expanded(settings.cache_file), settings.cache_max_bytes) if settings.cache_file else None
     if settings.cache_server is None:

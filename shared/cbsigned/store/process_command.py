@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from cbsigned.binary import Signature
-from cbsigned.cli import Context, ExitCode, process_id_of
+from cbsigned.cli import Context, ExitCode
 from cbsigned.gaps import Cause
 from cbsigned.lineage import Lineage, lineages
+from cbsigned.observables import process_id_of
 from cbsigned.render.document import Document, lineage_document
 from cbsigned.render.markdown import markdown_lineage
 from cbsigned.render.svg import svg_lineage

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cbsigned.binary import Signature
-from cbsigned.cli import Context, ExitCode, expanded
+from cbsigned.cli import Context, ExitCode
 from cbsigned.errors import ConfigError, SourceTimeout
 from cbsigned.observables import printable
 from cbsigned.output import Progress
 from cbsigned.render.document import Document
+from cbsigned.settings import expanded
 from cbsigned.store.indicators import MAX_BYTES, Indicator, IndicatorList, Kind, read_indicators
 from cbsigned.store.questions import (
     SHARE,
